@@ -1,0 +1,9 @@
+//! Every promise that needs more than one room: one binary, because each further one would
+//! link the whole library again.
+
+mod wire;
+mod fake_server;
+mod real_server;
+mod crash;
+mod cli;
+mod tidy;

@@ -1,0 +1,1 @@
+//! From `streaming/` to `wals/` and the xlog database. Knows no connections.

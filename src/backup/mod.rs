@@ -1,0 +1,1 @@
+//! Hot path 2: BASE_BACKUP to the repository. Knows no commands.

@@ -1,0 +1,1 @@
+//! What is in the repository, derived and never stored. Knows no connections.

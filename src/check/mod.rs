@@ -1,0 +1,1 @@
+//! One check per function, named as Barman names them.

@@ -1,0 +1,1 @@
+//! One file a command: arguments, plan, report. No formats, no printing.

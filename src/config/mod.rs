@@ -1,0 +1,1 @@
+//! Barman's configuration dialect and the one table of options. Knows no network.

@@ -1,0 +1,1 @@
+//! Connection strings, environment, password and service files, by libpq's rules. Knows no network.

@@ -1,0 +1,1 @@
+//! Hosts, sockets, TLS by the rules of libpq, walsender sessions, SQL sessions. Knows no repository.

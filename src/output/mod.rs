@@ -1,0 +1,1 @@
+//! All printing: text, JSON, progress, errors.

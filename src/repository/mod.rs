@@ -1,0 +1,1 @@
+//! The layout on disk, byte for byte that of Barman. Knows no connections.

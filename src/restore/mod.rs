@@ -1,0 +1,1 @@
+//! A stored backup becomes a cluster again: plan, sources, sinks, recovery settings.

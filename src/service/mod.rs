@@ -1,0 +1,1 @@
+//! Life as a process: signals, clock, logs.
