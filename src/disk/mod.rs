@@ -3,11 +3,27 @@
 //! A write path names its calls through [`Disk`], so that a test can hand it a model disk that
 //! loses power, tears writes and fails at any call. Knows nothing of PostgreSQL.
 
+mod durable;
+mod error;
+mod lock;
+mod model;
+mod real;
+mod sys;
+
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::io::IoSlice;
+use std::path::Path;
 use std::time::SystemTime;
+
+pub use durable::{
+    append, copy, create_directories, move_file, read_file, read_to_end, remove_file, rename,
+    write_file,
+};
+pub use error::DiskError;
+pub use lock::{LockError, LockFile};
+pub use model::ModelDisk;
+pub use real::RealDisk;
 
 /// The calls that reach a file system, one to one: nothing here is durable unless it says so.
 ///
@@ -108,16 +124,4 @@ pub struct FileStat {
     pub mode: u32,
     /// Time of the last change.
     pub modified: SystemTime,
-}
-
-/// A call on a file or a directory that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {}", path.display())]
-pub struct DiskError {
-    /// A verb: `create`, `write`, `sync`, `rename`, …
-    pub operation: &'static str,
-    /// The file or directory. For a rename, where it was to go.
-    pub path: PathBuf,
-    /// What the system said.
-    pub source: io::Error,
 }
