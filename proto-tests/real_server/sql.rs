@@ -24,7 +24,12 @@ pub struct Session {
 
 impl Session {
     /// Connects; the error is the server's own text.
-    pub fn connect(socket: &Path, port: u16, user: &str, database: &str) -> Result<Session, String> {
+    pub fn connect(
+        socket: &Path,
+        port: u16,
+        user: &str,
+        database: &str,
+    ) -> Result<Session, String> {
         let mut config = Config::new();
         config.host_path(socket).port(port).user(user).dbname(database);
         config.application_name("tapster tests").connect_timeout(Duration::from_secs(10));
@@ -69,11 +74,13 @@ impl Drop for Session {
     }
 }
 
-fn serve(config: &Config, inbox: &mpsc::Receiver<Request>, ready: &mpsc::Sender<Result<(), String>>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+fn serve(
+    config: &Config,
+    inbox: &mpsc::Receiver<Request>,
+    ready: &mpsc::Sender<Result<(), String>>,
+) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let client = match runtime.block_on(config.connect(NoTls)) {
         Ok((client, connection)) => {
             runtime.spawn(connection);

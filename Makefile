@@ -1,0 +1,39 @@
+# The two commands of the README are `make demo` and `make test`; `make` alone lists them all.
+# Each does its own set-up on a fresh Debian or Ubuntu machine and asks nothing.
+
+CARGO := $(shell command -v cargo 2>/dev/null || echo $$HOME/.cargo/bin/cargo)
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit check setup bench fuzz clean clean-servers
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+
+demo: ## a server backed up, damaged, and brought back to a chosen moment (three minutes)
+	@scripts/demo
+
+test: setup ## every test: units, protocol, and real servers of version 10 to 18
+	$(CARGO) test --locked --all-targets
+
+unit: ## the tests that need no server
+	$(CARGO) test --locked --lib
+
+check: ## formatting, lints, documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+setup: ## tools and servers for the tests, into .cache/
+	@scripts/setup
+
+bench: ## micro-benchmarks of the hot paths
+	$(CARGO) bench --locked
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (60)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} scripts/fuzz-smoke
+
+clean: ## what was built
+	$(CARGO) clean
+
+clean-servers: ## the servers that setup has fetched
+	rm -rf .cache/servers

@@ -1,0 +1,79 @@
+//! Standbys, made without any of the stock tools, which not every server package has.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cluster::Cluster;
+use super::scratch::{Scratch, give_to_server, must, server_command, wait_until};
+
+impl Cluster {
+    /// A running standby that streams from this server. It has no tablespaces of its own, so
+    /// this server may have none.
+    pub fn standby(&self) -> Cluster {
+        assert_eq!(
+            self.value("SELECT count(*) FROM pg_tablespace WHERE spcname !~ '^pg_'"),
+            "0",
+            "a standby here would share the tablespaces' folders"
+        );
+        let scratch = Arc::new(Scratch::for_server("s"));
+        let data = scratch.path().join("data");
+        let session = self.session("postgres");
+        let old_names = self.major() < 15;
+        session.sql(if old_names {
+            "SELECT pg_start_backup('standby', true, false)"
+        } else {
+            "SELECT pg_backup_start('standby', true)"
+        });
+        // Files that vanish under a running server are no error: WAL brings what matters.
+        let mut copy = server_command("cp");
+        let copy = copy.args(["-a", "--reflink=auto"]).arg(self.data()).arg(&data);
+        copy.output().expect("cp is there");
+        let label = session.sql(if old_names {
+            "SELECT labelfile FROM pg_stop_backup(false, false)"
+        } else {
+            "SELECT labelfile FROM pg_backup_stop(false)"
+        });
+        let label = label[0][0].clone().expect("a backup label");
+        fs::write(data.join("backup_label"), label).expect("the label");
+        for name in ["postmaster.pid", "postmaster.opts"] {
+            let _ = fs::remove_file(data.join(name));
+        }
+        must(server_command("find").arg(data.join("pg_replslot")).args([
+            "-mindepth",
+            "1",
+            "-delete",
+        ]));
+
+        let primary = format!(
+            "primary_conninfo = 'host={} port={} user=postgres application_name=standby'\n",
+            self.socket().display(),
+            self.port()
+        );
+        if self.major() < 12 {
+            let text = format!("standby_mode = on\nrecovery_target_timeline = 'latest'\n{primary}");
+            fs::write(data.join("recovery.conf"), text).expect("recovery.conf");
+        } else {
+            let auto = data.join("postgresql.auto.conf");
+            let text = fs::read_to_string(&auto).expect("initdb wrote it");
+            fs::write(&auto, text + &primary).expect("it can be extended");
+            fs::write(data.join("standby.signal"), "").expect("standby.signal");
+        }
+        give_to_server(&data);
+        let standby = Cluster::assemble(self.major(), data, scratch);
+        standby.launch();
+        standby
+    }
+
+    /// Waits until a standby has replayed everything that this server has flushed by now.
+    pub fn wait_for_standby(&self, standby: &Cluster) {
+        let target = self.flushed_lsn();
+        let question = format!("SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '{target}') >= 0");
+        wait_until(
+            &format!("the standby to replay {target}"),
+            Duration::from_secs(60),
+            || (standby.value(&question) == "t").then_some(()),
+            || standby.log_tail(),
+        );
+    }
+}
