@@ -1,0 +1,1 @@
+//! What users write must mean here what it means to libpq.
