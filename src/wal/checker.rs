@@ -194,9 +194,10 @@ impl WalChecker {
         self.position = start;
     }
 
-    /// Gives up until the next page.
+    /// Gives up until the next page. What record precedes the first one there is not known.
     fn lose(&mut self, from: Lsn) {
         self.state = State::Searching;
+        self.previous = None;
         self.lost.get_or_insert(from);
         self.unbroken = false;
     }
@@ -303,12 +304,7 @@ impl WalChecker {
         false
     }
 
-    fn judge_page(
-        &self,
-        page: Lsn,
-        starts_segment: bool,
-        header: &PageHeader,
-    ) -> Option<Finding> {
+    fn judge_page(&self, page: Lsn, starts_segment: bool, header: &PageHeader) -> Option<Finding> {
         let found = header.magic;
         if found.major_version().is_none() {
             return Some(Finding::PageMagic { page, found });
@@ -443,8 +439,6 @@ impl WalChecker {
         let computed = record::finish_crc(self.record.crc, &self.record.header);
         if computed != header.crc {
             let (record, stored) = (start, header.crc);
-            // The link to the next record is as doubtful as the rest of this one.
-            self.previous = None;
             self.report(Finding::RecordChecksum { record, stored, computed }, start, findings);
             return;
         }

@@ -136,11 +136,8 @@ impl TimelineHistory {
 
     /// Where `timeline` began: 0/0 for the oldest one; `None` for strangers.
     pub fn beginning_of(&self, timeline: Timeline) -> Option<Lsn> {
-        let index = if timeline == self.timeline {
-            self.entries.len()
-        } else {
-            self.entry(timeline)?
-        };
+        let index =
+            if timeline == self.timeline { self.entries.len() } else { self.entry(timeline)? };
         let before = index.checked_sub(1);
         Some(before.map_or(Lsn::INVALID, |before| self.entries[before].switchpoint))
     }
