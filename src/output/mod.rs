@@ -1,1 +1,13 @@
 //! All printing: text, JSON, progress, errors.
+//!
+//! Commands hand over lines and values; only this room knows streams, colours and terminals.
+
+mod failure;
+mod format;
+mod progress;
+mod reporter;
+
+pub use failure::Failure;
+pub use format::{ctime, duration, size};
+pub use progress::{NoProgress, Progress, ShownProgress};
+pub use reporter::{OutputFormat, Reporter};
