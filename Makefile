@@ -13,7 +13,7 @@ demo: ## a server backed up, damaged, and brought back to a chosen moment (three
 	@scripts/demo
 
 test: setup ## every test: units, protocol, and real servers of version 10 to 18
-	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked
 
 unit: ## the tests that need no server
 	$(CARGO) test --locked --lib
