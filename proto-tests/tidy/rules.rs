@@ -224,8 +224,10 @@ fn doors(source: &Source<'_>) -> Vec<Breach> {
     }
     if room != "output" {
         let words =
-            ["println!", "print!", "eprintln!", "eprint!", "io::stdout", "io::stderr", "dbg!"];
-        refuse(&words, "only output prints", "a closed pipe is success, and JSON stays JSON");
+            ["println!", "print!", "eprintln!", "eprint!", "dbg!", "io::stdout", "io::stderr"];
+        // Logs are not output: `service` hands standard error to the subscriber.
+        let words = if room == "service" { &words[..6] } else { &words[..] };
+        refuse(words, "only output prints", "a closed pipe is success, and JSON stays JSON");
     }
     if source.path != "src/disk/sys.rs" {
         refuse(&["unsafe"], "unsafe in one file", "src/disk/sys.rs is the only door to it");
