@@ -1,1 +1,187 @@
 //! What may be typed.
+//!
+//! Parsing only: what the words mean is decided in `commands`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{self, Outcome, Site};
+use crate::config::{Config, ConfigSource};
+use crate::output::{Failure, OutputFormat, Reporter};
+use crate::service::{LogFormat, LogOptions, start_logs};
+
+/// Back PostgreSQL up over the replication protocol, and bring it back
+#[derive(Debug, Parser)]
+#[command(
+    name = "tapster",
+    infer_long_args = true,
+    disable_version_flag = true,
+    version,
+    max_term_width = 100,
+    after_help = "\
+A first backup, with a server [main] in /etc/tapster.conf or /etc/barman.conf:
+
+  tapster check main
+  tapster receive-wal --create-slot main
+  tapster receive-wal main &
+  tapster backup main
+  tapster restore main latest /srv/restored
+
+`tapster COMMAND --help` explains a command with an example."
+)]
+struct Cli {
+    /// Read this configuration file instead of the usual ones
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        long_help = "Read this configuration file.\n\nWithout it: $TAPSTER_CONFIG_FILE, \
+            $BARMAN_CONFIG_FILE, ~/.tapster.conf, /etc/tapster.conf, ~/.barman.conf, \
+            /etc/barman.conf, /etc/barman/barman.conf; the first that is there."
+    )]
+    config: Option<PathBuf>,
+    /// Print nothing but errors and warnings
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print what is done in detail
+    #[arg(short, long, global = true)]
+    debug: bool,
+    /// How results are printed: console or json
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "console")]
+    format: OutputFormat,
+    /// When to use colours: never, always or auto (accepted; the output has none)
+    #[arg(long, visible_alias = "colour", global = true, value_name = "WHEN", hide = true,
+        value_parser = ["never", "always", "auto"])]
+    color: Option<String>,
+    /// Log from this level on: DEBUG, INFO, WARNING, ERROR or CRITICAL
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Form of log lines: text or json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text",
+        env = "TAPSTER_LOG_FORMAT"
+    )]
+    log_format: LogFormat,
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the servers of the configuration
+    #[command(visible_alias = "list-server", after_help = "Example:\n\n  tapster list-servers")]
+    ListServers(commands::list_servers::ListServersArgs),
+}
+
+impl Command {
+    fn run(&self, site: &Site, out: &mut Reporter) -> Outcome {
+        match self {
+            Command::ListServers(args) => commands::list_servers::run(args, site, out),
+        }
+    }
+
+    /// A long runner logs what it does; a short command only what went wrong, because its
+    /// output stands on the same terminal.
+    fn quietest_log_level(&self) -> &'static str {
+        match self {
+            Command::ListServers(_) => "WARNING",
+        }
+    }
+}
+
+/// Parses `arguments` (the program's name first), runs the command, and returns the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.len() < 2 {
+        // Asking for nothing is asking for help, and no mistake.
+        let _ = Cli::command().print_help();
+        return 0;
+    }
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => run(&cli),
+        Err(message) => leave_with(&message),
+    }
+}
+
+/// Help and version go to standard output, mistakes to standard error. A closed pipe is success.
+fn leave_with(message: &clap::Error) -> u8 {
+    let _ = message.print();
+    u8::try_from(message.exit_code()).unwrap_or(2)
+}
+
+fn run(cli: &Cli) -> u8 {
+    let mut out = Reporter::new(cli.format, cli.quiet, cli.debug);
+    let outcome = prepare(cli, &mut out).and_then(|site| cli.command.run(&site, &mut out));
+    let code = match outcome {
+        Ok(code) => code.max(u8::from(out.failed())),
+        Err(failure) => {
+            out.failure(&failure);
+            failure.code()
+        }
+    };
+    out.finish();
+    code
+}
+
+fn prepare(cli: &Cli, out: &mut Reporter) -> Result<Site, Failure> {
+    let source = ConfigSource::from_command_line(cli.config.clone());
+    let loaded = Config::load(&source).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    for warning in &loaded.warnings {
+        out.warning(warning);
+    }
+    let mut logs = LogOptions {
+        file: loaded.config.log_file.clone(),
+        level: cli.log_level.clone().or_else(|| cli.debug.then(|| "DEBUG".to_owned())),
+        format: cli.log_format,
+    };
+    if logs.level.is_none() {
+        logs.level = Some(match logs.file {
+            Some(_) => loaded.config.log_level.clone(),
+            None => cli.command.quietest_log_level().to_owned(),
+        });
+    }
+    if let Err(error) = start_logs(&logs) {
+        out.warning(Failure::of(&error).hint("logs go to standard error this time".to_owned()));
+        logs.file = None;
+        logs.level = Some(cli.command.quietest_log_level().to_owned());
+        start_logs(&logs).map_err(|error| Failure::of(&error))?;
+    }
+    for notice in &loaded.notices {
+        tracing::info!("{notice}");
+    }
+    Ok(Site::new(loaded.config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent_and_every_command_teaches_with_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{}: no example", command.get_name());
+        }
+    }
+
+    #[test]
+    fn options_stand_before_or_behind_the_command() {
+        for line in ["tapster -c x list-servers", "tapster list-servers --conf x"] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            assert_eq!(cli.config, Some(PathBuf::from("x")));
+        }
+    }
+}

@@ -1,1 +1,74 @@
 //! One file a command: arguments, plan, report. No formats, no printing.
+//!
+//! A command gets what was typed, the [`Site`] it works on, and the [`Reporter`] that speaks for
+//! it. It returns the exit code, or the [`Failure`] that ended it.
+
+pub mod list_servers;
+
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::{Config, ConfigError, ServerConfig};
+use crate::disk::{Disk, RealDisk};
+use crate::output::{Failure, Reporter};
+
+/// What a command works on: the configuration, and the disk that the repositories are on.
+#[derive(Debug)]
+pub struct Site {
+    /// What the files say.
+    pub config: Config,
+    /// The real disk, unless a test puts a model in its place.
+    pub disk: Arc<dyn Disk>,
+}
+
+/// The exit code, or what ended the command.
+pub type Outcome = Result<u8, Failure>;
+
+impl Site {
+    /// The site that a configuration describes, on the real disk.
+    pub fn new(config: Config) -> Site {
+        Site { config, disk: Arc::new(RealDisk) }
+    }
+
+    /// The one server of this name.
+    pub fn server(&self, name: &str) -> Result<&ServerConfig, Failure> {
+        self.config.server(name).map_err(|error| refused(&error))
+    }
+
+    /// Several servers, or `all`.
+    pub fn servers(&self, names: &[String]) -> Result<Vec<&ServerConfig>, Failure> {
+        self.config.servers_named(names).map_err(|error| refused(&error))
+    }
+}
+
+fn refused(error: &ConfigError) -> Failure {
+    Failure::of(error).hint(error.hint())
+}
+
+/// Whether work on the server goes on. An inactive, passive or disabled one is skipped with a
+/// line, and that is a success, as in Barman.
+pub fn is_workable(server: &ServerConfig, out: &mut Reporter) -> bool {
+    let name = &server.name;
+    if server.disabled {
+        out.info(format_args!("Skipping temporarily disabled server '{name}'"));
+        for reason in &server.errors {
+            out.warning(format_args!("server {name} is disabled: {reason}"));
+        }
+    } else if !server.active {
+        out.info(format_args!("Skipping inactive server '{name}'"));
+    } else if server.is_passive() {
+        out.info(format_args!("Skipping passive server '{name}'"));
+    } else {
+        return true;
+    }
+    false
+}
+
+/// The one runtime of a command: sockets and timers on the calling thread.
+pub fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because("cannot start the runtime", &error))
+}
