@@ -75,8 +75,9 @@ impl<'a> Reader<'a> {
                 ));
             }
             hosts.push(host);
+            let has_port = self.skip(':');
             let port_start = self.rest;
-            let port = if self.skip(':') { self.take_until(&['/', '?', ',']) } else { "" };
+            let port = if has_port { self.take_until(&['/', '?', ',']) } else { "" };
             // Checked here because a value shown later might be a piece of a password.
             let decoded = self.decode(port, port_start)?;
             if !decoded.iter().all(|byte| {
