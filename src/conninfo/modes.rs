@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use crate::wire::{AuthMethod, ChannelBinding as ChannelBindingMode, RequireAuth};
+
 /// Declares an enum whose variants are words of a connection option.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -76,18 +78,6 @@ words! {
 }
 
 words! {
-    /// `channel_binding`: whether SCRAM is tied to the TLS connection beneath it.
-    ChannelBindingMode {
-        /// Never.
-        Disable = "disable",
-        /// If both sides can; the default.
-        Prefer = "prefer",
-        /// Any login without it is refused.
-        Require = "require",
-    }
-}
-
-words! {
     /// `target_session_attrs`: which of several servers will do.
     TargetSessionAttrs {
         /// Any that answers; the default.
@@ -112,114 +102,6 @@ words! {
         Disable = "disable",
         /// Shuffled anew for each connection.
         Random = "random",
-    }
-}
-
-words! {
-    /// A way of proving who one is, as `require_auth` names it.
-    AuthMethod {
-        /// The password in clear (also LDAP, PAM, RADIUS: the client cannot tell).
-        Password = "password",
-        /// The old hash of password and salt.
-        Md5 = "md5",
-        /// Kerberos; not supported here.
-        Gss = "gss",
-        /// Kerberos of Windows; not supported here.
-        Sspi = "sspi",
-        /// SCRAM-SHA-256, with or without channel binding.
-        ScramSha256 = "scram-sha-256",
-        /// OAuth bearer tokens; not supported here.
-        Oauth = "oauth",
-        /// No question asked: trust, peer, ident, client certificate.
-        None = "none",
-    }
-}
-
-/// `require_auth`: the ways of logging in that the user agrees to.
-///
-/// Checked before anything secret is sent: a server that asks for the password in clear gets
-/// nothing when the user wrote `scram-sha-256`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct RequireAuth {
-    /// One bit per refused method; no bits: all are allowed.
-    refused: u8,
-}
-
-impl RequireAuth {
-    /// Every method is welcome: the option was not given.
-    pub const ANY: RequireAuth = RequireAuth { refused: 0 };
-
-    const ALL: [AuthMethod; 7] = [
-        AuthMethod::Password,
-        AuthMethod::Md5,
-        AuthMethod::Gss,
-        AuthMethod::Sspi,
-        AuthMethod::ScramSha256,
-        AuthMethod::Oauth,
-        AuthMethod::None,
-    ];
-
-    /// Only these methods.
-    pub fn only(methods: &[AuthMethod]) -> RequireAuth {
-        let allowed = methods.iter().fold(0, |bits, method| bits | Self::bit(*method));
-        let all = Self::ALL.iter().fold(0, |bits, method| bits | Self::bit(*method));
-        RequireAuth { refused: all & !allowed }
-    }
-
-    /// Every method but these.
-    pub fn except(methods: &[AuthMethod]) -> RequireAuth {
-        RequireAuth { refused: methods.iter().fold(0, |bits, method| bits | Self::bit(*method)) }
-    }
-
-    /// Reads the comma list of the option: either all names are preceded by `!` or none is.
-    ///
-    /// # Errors
-    /// The reason, as a phrase that follows "the value of require_auth".
-    pub fn parse(text: &str) -> Result<RequireAuth, &'static str> {
-        let mut methods = Vec::new();
-        let mut negative = None;
-        for item in text.split(',') {
-            let (is_negative, word) = match item.strip_prefix('!') {
-                Some(word) => (true, word),
-                None => (false, item),
-            };
-            if *negative.get_or_insert(is_negative) != is_negative {
-                return Err("mixes methods with and without an exclamation mark");
-            }
-            let method = AuthMethod::from_word(word).ok_or("names an unknown method")?;
-            if methods.contains(&method) {
-                return Err("names a method twice");
-            }
-            methods.push(method);
-        }
-        Ok(if negative == Some(true) { Self::except(&methods) } else { Self::only(&methods) })
-    }
-
-    /// Whether the user agrees to this method.
-    pub fn allows(self, method: AuthMethod) -> bool {
-        self.refused & Self::bit(method) == 0
-    }
-
-    /// Whether any method that Tapster knows is left.
-    pub fn leaves_a_supported_method(self) -> bool {
-        [AuthMethod::Password, AuthMethod::Md5, AuthMethod::ScramSha256, AuthMethod::None]
-            .into_iter()
-            .any(|method| self.allows(method))
-    }
-
-    fn bit(method: AuthMethod) -> u8 {
-        1 << method as u8
-    }
-}
-
-impl fmt::Display for RequireAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let allowed: Vec<&str> = Self::ALL
-            .into_iter()
-            .filter(|method| self.allows(*method))
-            .map(AuthMethod::as_str)
-            .collect();
-        f.write_str(&allowed.join(","))
     }
 }
 

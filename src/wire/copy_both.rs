@@ -9,10 +9,10 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
-    BackendMessage, Frame, FrameReader, NextTimeline, Notice, ParameterStatus, PgTimestamp,
-    ResultSet, Tag, WireError, frontend,
+    BackendMessage, Frame, FrameReader, NextTimeline, Notice, ParameterStatus, ResultSet, Tag,
+    WireError, frontend,
 };
-use crate::wal::Lsn;
+use crate::wal::{Lsn, PgTimestamp};
 
 /// The client's half of a physical replication stream, from START_REPLICATION on.
 ///

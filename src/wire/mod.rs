@@ -26,7 +26,6 @@ mod exchange;
 pub mod copy_both;
 pub mod base_backup;
 mod archive_list;
-mod time;
 
 pub use auth::{AuthMethod, ChannelBinding, RequireAuth};
 pub use backup_options::{
@@ -47,5 +46,4 @@ pub use rows::{
     Tablespace,
 };
 pub use server_error::{Notice, Retry, ServerError, ServerMessage, Severity, SqlState};
-pub use time::PgTimestamp;
 pub use version::{ParseVersionError, ServerVersion};
