@@ -1,0 +1,1 @@
+//! TLS against a server in the same process.
