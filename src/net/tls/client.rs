@@ -16,12 +16,10 @@ use super::binding::ChannelBinding;
 use super::chain::Trust;
 use super::client_certificate::{self, ClientCertificate};
 use super::error::TlsError;
-use super::options::{
-    RootCertificates, SslCertMode, SslMode, SslNegotiation, TlsOptions, TlsVersion,
-};
 use super::stream::TlsStream;
 use super::trust_files;
 use super::verifier::{Verifier, problem_in};
+use crate::conninfo::{SslCertMode, SslMode, SslNegotiation, TlsOptions, TlsVersion};
 
 /// The protocol's name in ALPN. Source: PostgreSQL manual, "SSL Session Encryption" of the
 /// frontend/backend protocol.
@@ -47,11 +45,6 @@ pub struct TlsClient {
 impl TlsClient {
     /// Reads and checks the files that the options name or imply.
     pub fn new(options: &TlsOptions) -> Result<TlsClient, TlsError> {
-        let sslmode = options.sslmode;
-        let direct = options.sslnegotiation == SslNegotiation::Direct;
-        if direct && sslmode < SslMode::Require {
-            return Err(TlsError::DirectNeedsRequire { sslmode });
-        }
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let versions = versions(options)?;
@@ -65,10 +58,10 @@ impl TlsClient {
             versions,
             trust,
             trust_origin,
-            verify_host: sslmode == SslMode::VerifyFull,
-            direct,
-            certificate_mode: options.sslcertmode,
-            name_host: options.sslsni,
+            verify_host: options.mode == SslMode::VerifyFull,
+            direct: options.negotiation == SslNegotiation::Direct,
+            certificate_mode: options.certificate_mode,
+            name_host: options.sni,
         })
     }
 
@@ -147,28 +140,13 @@ impl TlsClient {
     }
 }
 
-impl TlsOptions {
-    /// The `sslmode` that libpq assumes when none is given.
-    pub fn default_sslmode(sslrootcert: &RootCertificates) -> SslMode {
-        match sslrootcert {
-            RootCertificates::System => SslMode::VerifyFull,
-            _ => SslMode::Prefer,
-        }
-    }
-}
-
 fn versions(options: &TlsOptions) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
-    let max = options.ssl_max_protocol_version.unwrap_or(TlsVersion::V1_3);
-    let min = options.ssl_min_protocol_version.unwrap_or(TlsVersion::V1_2);
-    if max < TlsVersion::V1_2 {
-        return Err(TlsError::VersionTooOld { version: max });
-    }
-    if min > max {
-        return Err(TlsError::VersionRange { min, max });
-    }
+    let max = options.max_version.unwrap_or(TlsVersion::V1_3);
     let spoken = [(TlsVersion::V1_2, &TLS12), (TlsVersion::V1_3, &TLS13)];
-    let allowed = spoken.into_iter().filter(|(version, _)| (min..=max).contains(version));
-    Ok(allowed.map(|(_, version)| version).collect())
+    let allowed =
+        spoken.into_iter().filter(|(version, _)| (options.min_version..=max).contains(version));
+    let allowed: Vec<_> = allowed.map(|(_, version)| version).collect();
+    if allowed.is_empty() { Err(TlsError::NoVersion) } else { Ok(allowed) }
 }
 
 /// The host for the server name indication, which is for names and not for addresses.

@@ -19,8 +19,8 @@ use rustls::{Error, InconsistentKeys, SignatureScheme};
 use zeroize::Zeroizing;
 
 use super::error::TlsError;
-use super::options::{SslCertMode, TlsOptions};
 use super::trust_files::{certificates_in, read_if_there};
+use crate::conninfo::{FileOption, Secret, SslCertMode, TlsOptions};
 
 const CERTIFICATE_FILE: &str = "certificate file";
 const KEY_FILE: &str = "private key file";
@@ -31,15 +31,12 @@ pub(super) fn load(
     options: &TlsOptions,
     provider: &CryptoProvider,
 ) -> Result<Option<Arc<CertifiedKey>>, TlsError> {
-    if options.sslcertmode == SslCertMode::Disable {
+    if options.certificate_mode == SslCertMode::Disable {
         return Ok(None);
     }
-    let Some(path) = options.sslcert.clone().or_else(|| options.default_file("postgresql.crt"))
-    else {
-        return Ok(None);
-    };
-    let Some(pem) = read_if_there(CERTIFICATE_FILE, &path)? else {
-        if options.sslcert.is_some() {
+    let Some(FileOption { path, given }) = &options.certificate else { return Ok(None) };
+    let Some(pem) = read_if_there(CERTIFICATE_FILE, path)? else {
+        if *given {
             tracing::warn!(
                 "{CERTIFICATE_FILE} {} does not exist: none will be shown",
                 path.display()
@@ -52,16 +49,18 @@ pub(super) fn load(
         path: path.clone(),
         reason,
     })?;
-    let key_path = key_path(options, &path)?;
-    let key = load_key(&key_path, &path, options.sslpassword.as_ref().map(|text| text.as_str()))?;
+    let key_path = key_path(options, path)?;
+    let key = load_key(&key_path, path, options.key_password.as_ref())?;
     match CertifiedKey::from_der(chain, key, provider) {
         Ok(pair) => Ok(Some(Arc::new(pair))),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(TlsError::KeyMismatch { certificate: path, key: key_path })
+            Err(TlsError::KeyMismatch { certificate: path.clone(), key: key_path })
         }
-        Err(Error::InvalidCertificate(problem)) => {
-            Err(TlsError::Malformed { what: CERTIFICATE_FILE, path, reason: problem.to_string() })
-        }
+        Err(Error::InvalidCertificate(problem)) => Err(TlsError::Malformed {
+            what: CERTIFICATE_FILE,
+            path: path.clone(),
+            reason: problem.to_string(),
+        }),
         Err(_) => Err(TlsError::KeyUnusable {
             path: key_path,
             reason: "it is malformed or of a kind that is not supported".to_owned(),
@@ -70,15 +69,13 @@ pub(super) fn load(
 }
 
 fn key_path(options: &TlsOptions, certificate: &Path) -> Result<PathBuf, TlsError> {
-    match &options.sslkey {
-        Some(path) => match path.to_str() {
-            // libpq: anything with a colon is "engine:key".
-            Some(name) if name.contains(':') => {
-                Err(TlsError::KeyInEngine { name: name.to_owned() })
-            }
-            _ => Ok(path.clone()),
-        },
-        None => options.default_file("postgresql.key").ok_or_else(|| TlsError::KeyMissing {
+    match &options.key {
+        // libpq: anything with a colon is "engine:key".
+        Some(FileOption { path, given: true }) if path.to_string_lossy().contains(':') => {
+            Err(TlsError::KeyInEngine { name: path.to_string_lossy().into_owned() })
+        }
+        Some(FileOption { path, .. }) => Ok(path.clone()),
+        None => Err(TlsError::KeyMissing {
             certificate: certificate.to_owned(),
             key: PathBuf::from("~/.postgresql/postgresql.key"),
         }),
@@ -88,7 +85,7 @@ fn key_path(options: &TlsOptions, certificate: &Path) -> Result<PathBuf, TlsErro
 fn load_key(
     path: &Path,
     certificate: &Path,
-    password: Option<&str>,
+    password: Option<&Secret>,
 ) -> Result<PrivateKeyDer<'static>, TlsError> {
     let unreadable =
         |source| TlsError::Unreadable { what: KEY_FILE, path: path.to_owned(), source };
@@ -125,7 +122,7 @@ fn check_exposure(path: &Path, metadata: &Metadata) -> Result<(), TlsError> {
 fn parse_key(
     path: &Path,
     bytes: &[u8],
-    password: Option<&str>,
+    password: Option<&Secret>,
 ) -> Result<PrivateKeyDer<'static>, TlsError> {
     let encryption =
         |scheme: &str| TlsError::KeyEncryption { path: path.to_owned(), scheme: scheme.to_owned() };
@@ -162,16 +159,16 @@ fn malformed(path: &Path) -> TlsError {
 fn decrypt(
     path: &Path,
     der: &[u8],
-    password: Option<&str>,
+    password: Option<&Secret>,
 ) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let Some(password) = password.filter(|text| !text.is_empty()) else {
+    let Some(password) = password.filter(|password| !password.expose().is_empty()) else {
         return Err(TlsError::KeyNeedsPassword { path: path.to_owned() });
     };
     let encrypted = EncryptedPrivateKeyInfo::try_from(der).map_err(|_| unknown_cipher(path))?;
     if encrypted.encryption_algorithm.pbes2().is_none() {
         return Err(unknown_cipher(path));
     }
-    match encrypted.decrypt(password) {
+    match encrypted.decrypt(password.expose()) {
         Ok(key) => Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into()),
         Err(pkcs8::Error::EncryptedPrivateKey(
             pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. }

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::options::{SslMode, TlsVersion};
 use super::problem::CertificateProblem;
+use crate::conninfo::SslMode;
+use crate::wire::Retry;
 
 /// Why there is no encrypted connection. Names files and parameters, never a key or a password.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +51,6 @@ pub enum TlsError {
         reason: String,
     },
 
-    /// Anybody can have a certificate that the system store trusts: only the name tells.
-    #[error("weak sslmode {sslmode} may not be used with sslrootcert=system")]
-    SystemNeedsVerifyFull {
-        /// The mode asked for.
-        sslmode: SslMode,
-    },
-
     /// `sslrootcert=system`, and the system has none.
     #[error("the system has no trusted root certificates: {reason}")]
     NoSystemRoots {
@@ -64,32 +58,15 @@ pub enum TlsError {
         reason: String,
     },
 
-    /// Direct negotiation gives no chance to go on in clear.
-    #[error("weak sslmode {sslmode} may not be used with sslnegotiation=direct")]
-    DirectNeedsRequire {
-        /// The mode asked for.
-        sslmode: SslMode,
-    },
-
     /// `verify-full` compares the certificate with `host`.
     #[error("sslmode=verify-full needs a host name to compare the certificate with")]
     NoHostName,
 
-    /// Nothing here speaks TLS below 1.2.
-    #[error("ssl_max_protocol_version={version} is below TLSv1.2, the oldest version spoken here")]
-    VersionTooOld {
-        /// The newest version that was allowed.
-        version: TlsVersion,
-    },
-
     /// No version is left between the two.
-    #[error("ssl_min_protocol_version={min} is above ssl_max_protocol_version={max}")]
-    VersionRange {
-        /// The oldest allowed.
-        min: TlsVersion,
-        /// The newest allowed.
-        max: TlsVersion,
-    },
+    #[error(
+        "ssl_min_protocol_version and ssl_max_protocol_version leave neither TLSv1.2 nor TLSv1.3"
+    )]
+    NoVersion,
 
     /// A certificate without its key proves nothing.
     #[error("certificate {} is there, but not its private key file {}", certificate.display(), key.display())]
@@ -210,6 +187,21 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// Whether a new connection can help. Another server, or the same one after somebody
+    /// renewed its certificate, may do better; the files on this side are read anew only by
+    /// a new [`super::TlsClient`].
+    pub fn retry(&self) -> Retry {
+        match self {
+            TlsError::Lost { .. } => Retry::AfterBackoff,
+            TlsError::Certificate { .. }
+            | TlsError::Alert { .. }
+            | TlsError::Protocol { .. }
+            | TlsError::NoAlpn
+            | TlsError::CertificateNotRequested => Retry::Slowly,
+            _ => Retry::Never,
+        }
+    }
+
     /// One sentence for the operator, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -217,17 +209,11 @@ impl TlsError {
                 "give the file with sslrootcert=<file>, use the system's trusted roots with \
                  sslrootcert=system, or lower sslmode to require, which checks no certificate"
             }
-            TlsError::SystemNeedsVerifyFull { .. } => {
-                "use sslmode=verify-full, or name a root certificate file in sslrootcert"
-            }
             TlsError::NoSystemRoots { .. } => {
                 "install the package ca-certificates, or name a file in sslrootcert"
             }
-            TlsError::DirectNeedsRequire { .. } => {
-                "use sslmode=require or stronger, or sslnegotiation=postgres"
-            }
             TlsError::NoHostName => "add host=<name> beside hostaddr, or use sslmode=verify-ca",
-            TlsError::VersionTooOld { .. } | TlsError::VersionRange { .. } => {
+            TlsError::NoVersion => {
                 "leave ssl_max_protocol_version out, or set it to TLSv1.2 or TLSv1.3"
             }
             TlsError::KeyMissing { .. } => {

@@ -4,9 +4,8 @@
 //! [`TlsClient::new`] reads the files once; [`TlsClient::connect`] encrypts one connection that
 //! is ready for a ClientHello, be it after the server's `S` or at once (`sslnegotiation=direct`).
 //!
-//! Read `options`, `client`, then `verifier` → `chain` → `rules`.
+//! Read `client`, then `verifier` → `chain` → `rules`.
 
-mod options;
 mod error;
 mod problem;
 mod client;
@@ -27,8 +26,5 @@ mod tests;
 pub use binding::ChannelBinding;
 pub use client::TlsClient;
 pub use error::TlsError;
-pub use options::{
-    RootCertificates, SslCertMode, SslMode, SslNegotiation, TlsOptions, TlsVersion, UnknownValue,
-};
 pub use problem::CertificateProblem;
 pub use stream::TlsStream;

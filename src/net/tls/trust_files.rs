@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use super::certificate::Certificate;
 use super::chain::Trust;
 use super::error::TlsError;
-use super::options::{RootCertificates, SslMode, TlsOptions};
-use super::revocation::RevocationLists;
+use super::revocation::{self, RevocationLists};
+use crate::conninfo::{FileOption, RootCertificates, SslMode, TlsOptions};
 
 const ROOT_FILE: &str = "root certificate file";
 const CRL_FILE: &str = "certificate revocation list";
@@ -33,26 +33,25 @@ pub(super) fn load(
     options: &TlsOptions,
     algorithms: WebPkiSupportedAlgorithms,
 ) -> Result<Option<LoadedTrust>, TlsError> {
-    let insists = options.sslmode >= SslMode::VerifyCa;
-    let path = match &options.sslrootcert {
+    let insists = options.mode >= SslMode::VerifyCa;
+    let FileOption { path, given } = match &options.root_certificates {
         RootCertificates::System => return load_system(options, algorithms).map(Some),
-        RootCertificates::File(path) => path.clone(),
-        RootCertificates::DefaultFile => match options.default_file("root.crt") {
-            Some(path) => path,
-            None if insists => return Err(TlsError::NoHome { sslmode: options.sslmode }),
-            None => return Ok(None),
-        },
+        RootCertificates::File(file) => file.clone(),
+        RootCertificates::Nowhere if insists => {
+            return Err(TlsError::NoHome { sslmode: options.mode });
+        }
+        RootCertificates::Nowhere => return Ok(None),
     };
     let Some(pem) = read_if_there(ROOT_FILE, &path)? else {
         if insists {
-            return Err(TlsError::RootFileMissing { path, sslmode: options.sslmode });
+            return Err(TlsError::RootFileMissing { path, sslmode: options.mode });
         }
-        if matches!(options.sslrootcert, RootCertificates::File(_)) {
+        if given {
             tracing::warn!(
                 "root certificate file {} does not exist: sslmode={} goes on without checking \
                  the server's certificate",
                 path.display(),
-                options.sslmode
+                options.mode
             );
         }
         return Ok(None);
@@ -60,7 +59,7 @@ pub(super) fn load(
     let malformed =
         |reason: String| TlsError::Malformed { what: ROOT_FILE, path: path.clone(), reason };
     let trusted = certificates_in(&pem).map_err(malformed)?;
-    let revocation = load_revocation(options, true)?;
+    let revocation = load_revocation(options.crl.as_ref(), options)?;
     let trust = Trust::new(trusted, revocation, algorithms)
         .map_err(|problem| malformed(problem.to_string()))?;
     if trust.root_count() == 0 {
@@ -75,16 +74,14 @@ fn load_system(
     options: &TlsOptions,
     algorithms: WebPkiSupportedAlgorithms,
 ) -> Result<LoadedTrust, TlsError> {
-    if options.sslmode < SslMode::VerifyFull {
-        return Err(TlsError::SystemNeedsVerifyFull { sslmode: options.sslmode });
-    }
     let found = rustls_native_certs::load_native_certs();
     // The system's store is not the user's work: an odd certificate in it is passed over.
     let trusted: Vec<_> =
         found.certs.into_iter().filter(|der| Certificate::parse(der).is_ok()).collect();
     let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
     let none = |reason: String| TlsError::NoSystemRoots { reason };
-    let revocation = load_revocation(options, false)?;
+    // As in libpq, ~/.postgresql/root.crl belongs to ~/.postgresql/root.crt.
+    let revocation = load_revocation(options.crl.as_ref().filter(|file| file.given), options)?;
     let trust =
         Trust::new(trusted, revocation, algorithms).map_err(|problem| none(problem.to_string()))?;
     if trust.root_count() == 0 {
@@ -105,19 +102,17 @@ pub(super) fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
     }
 }
 
-/// The lists of `sslcrl` and `sslcrldir`; the default file only when neither is set.
+/// The lists of a file, if there is one, and of `sslcrldir`.
 fn load_revocation(
+    file: Option<&FileOption>,
     options: &TlsOptions,
-    default_file: bool,
 ) -> Result<Option<RevocationLists>, TlsError> {
-    let unset = options.sslcrl.is_none() && options.sslcrldir.is_none();
-    let default = if unset && default_file { options.default_file("root.crl") } else { None };
     let mut lists = Vec::new();
-    if let Some(path) = options.sslcrl.as_ref().or(default.as_ref()) {
+    if let Some(FileOption { path, given }) = file {
         match read_if_there(CRL_FILE, path)? {
             Some(bytes) => lists.extend(lists_in(&bytes, path)?),
             // As libpq, whose manual says "if it exists"; but not in silence.
-            None if options.sslcrl.is_some() => {
+            None if *given => {
                 tracing::warn!(
                     "{CRL_FILE} {} does not exist: nothing is revoked by it",
                     path.display()
@@ -126,18 +121,10 @@ fn load_revocation(
             None => {}
         }
     }
-    if let Some(directory) = &options.sslcrldir {
+    if let Some(directory) = &options.crl_directory {
         lists.extend(lists_of_directory(directory)?);
     }
-    if lists.is_empty() {
-        return Ok(None);
-    }
-    let origin = options.sslcrl.clone().or(default).or(options.sslcrldir.clone());
-    RevocationLists::new(lists).map(Some).map_err(|reason| TlsError::Malformed {
-        what: CRL_FILE,
-        path: origin.unwrap_or_default(),
-        reason,
-    })
+    Ok(if lists.is_empty() { None } else { Some(RevocationLists::new(lists)) })
 }
 
 fn lists_in(
@@ -149,10 +136,13 @@ fn lists_in(
     let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| malformed(format!("malformed PEM: {error}")))?;
-    match lists.is_empty() {
-        true => Err(malformed("it holds no PEM block BEGIN X509 CRL".to_owned())),
-        false => Ok(lists),
+    if lists.is_empty() {
+        return Err(malformed("it holds no PEM block BEGIN X509 CRL".to_owned()));
     }
+    if let Some(index) = lists.iter().position(|list| !revocation::is_list(list)) {
+        return Err(malformed(format!("revocation list {} in it cannot be read", index + 1)));
+    }
+    Ok(lists)
 }
 
 /// The lists under the names that `openssl rehash` gives: `<eight hex digits>.r<number>`.
