@@ -19,7 +19,7 @@ use super::error::TlsError;
 use super::stream::TlsStream;
 use super::trust_files;
 use super::verifier::{Verifier, problem_in};
-use crate::conninfo::{SslCertMode, SslMode, SslNegotiation, TlsOptions, TlsVersion};
+use crate::conninfo::{HostName, SslCertMode, SslMode, SslNegotiation, TlsOptions, TlsVersion};
 
 /// The protocol's name in ALPN. Source: PostgreSQL manual, "SSL Session Encryption" of the
 /// frontend/backend protocol.
@@ -72,11 +72,11 @@ impl TlsClient {
 
     /// Shakes hands over `stream`, on which the server awaits a ClientHello, and checks what
     /// the options ask for. `host` is the name that the user wrote, never a resolved address.
-    pub async fn connect<S>(&self, stream: S, host: Option<&str>) -> Result<TlsStream<S>, TlsError>
+    pub async fn connect<S>(&self, stream: S, host: &HostName) -> Result<TlsStream<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let host = host.filter(|host| !host.is_empty());
+        let host = host.is_given().then_some(host.as_str());
         if self.verify_host && host.is_none() {
             return Err(TlsError::NoHostName);
         }
