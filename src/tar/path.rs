@@ -40,6 +40,11 @@ impl fmt::Display for PathProblem {
 impl MemberPath {
     /// Checks a path. Leading `./` are dropped: the server writes two names with them.
     pub fn new(path: &[u8]) -> Result<MemberPath, PathProblem> {
+        MemberPath::check(path).map(|path| MemberPath(path.into()))
+    }
+
+    /// Checks a path without keeping it; gives it back without leading `./`.
+    pub fn check(path: &[u8]) -> Result<&[u8], PathProblem> {
         let mut path = path;
         while let Some(rest) = path.strip_prefix(b"./") {
             path = rest;
@@ -58,7 +63,7 @@ impl MemberPath {
                 _ => {}
             }
         }
-        Ok(MemberPath(path.into()))
+        Ok(path)
     }
 
     /// The bytes, without leading `./` and trailing slash.
