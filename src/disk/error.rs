@@ -43,6 +43,14 @@ impl DiskError {
         self.errno() == Some(Errno::XDEV)
     }
 
+    /// The file system has no second names for files (or not for this user).
+    pub fn is_link_refused(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK)
+        )
+    }
+
     /// One sentence for the operator, where there is something to do.
     pub fn hint(&self) -> Option<String> {
         let path = self.path.display();

@@ -40,6 +40,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError>;
     /// Opens an existing file for reading.
     fn open_read(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError>;
+    /// Gives a file a second name, which must not exist, on the same file system.
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
     /// Renames a file, replacing what stands at `to`.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
     /// Removes a file or a symbolic link.

@@ -32,6 +32,11 @@ impl Disk for RealDisk {
         open("open", path, OFlags::RDONLY, Mode::empty())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        fs::linkat(fs::CWD, from, fs::CWD, to, AtFlags::empty())
+            .map_err(|error| DiskError::new("create", to, error))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         fs::rename(from, to).map_err(|error| DiskError::new("rename to", to, error))
     }

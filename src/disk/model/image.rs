@@ -232,6 +232,17 @@ impl Image {
         Ok(inode)
     }
 
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let inode = self.resolve(from)?;
+        self.file_mut(inode)?;
+        let (directory, name) = self.place(to)?;
+        if self.names(directory)?.live.contains_key(name) {
+            return Err(Errno::EXIST);
+        }
+        self.change_names(directory, vec![(name.to_owned(), Some(inode))], None)?;
+        Ok(())
+    }
+
     pub(super) fn remove(&mut self, path: &Path) -> Result<(), Errno> {
         let (directory, name) = self.place(path)?;
         self.change_names(directory, vec![(name.to_owned(), None)], None)?;

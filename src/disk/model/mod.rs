@@ -271,6 +271,10 @@ impl Disk for ModelDisk {
         self.open_file(path, false)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.simple_call("create", to, |state| state.image.link(from, to))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.simple_call("rename to", to, |state| state.image.rename(from, to))
     }

@@ -1,0 +1,69 @@
+//! Goes on with a segment file that an earlier run left incomplete.
+
+use std::path::{Path, PathBuf};
+
+use super::segment::OpenSegment;
+use super::writer::Target;
+use crate::disk::{DiskError, DiskFile};
+use crate::wal::{Lsn, SegmentName, SegmentSize, Timeline, WalFileName};
+
+/// The file of a segment that is not complete.
+pub(super) fn partial_path(directory: &Path, name: SegmentName) -> PathBuf {
+    directory.join(WalFileName::Partial(name).to_string())
+}
+
+/// Opens the `.partial` of the segment around `position`, if there is one. The bytes before
+/// `position` are durable afterwards; those behind it stay until they are received again.
+pub(super) fn open_partial(
+    target: &Target,
+    timeline: Timeline,
+    position: Lsn,
+) -> Result<Option<OpenSegment>, DiskError> {
+    let size = target.segment_size;
+    let name = SegmentName::containing(timeline, position, size);
+    let path = partial_path(&target.directory, name);
+    if target.disk.stat(&path)?.is_none() {
+        if position == position.segment_start(size) {
+            return Ok(None);
+        }
+        let absent = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(DiskError::new("resume", &path, absent));
+    }
+    let file = target.disk.open(&path)?;
+    if file.length()? < u64::from(size.bytes()) {
+        file.allocate(0, u64::from(size.bytes()))?;
+    }
+    rewrite(file.as_ref(), position.segment_offset(size))?;
+    file.sync_all()?;
+    target.disk.sync_directory(&target.directory)?;
+    Ok(Some(OpenSegment::new(file, path, name, range(position, size), position)))
+}
+
+fn range(position: Lsn, size: SegmentSize) -> (Lsn, Lsn) {
+    let number = position.segment(size);
+    (number.start(size), number.end(size))
+}
+
+/// Writes the first `length` bytes over themselves.
+///
+/// A sync that failed in an earlier life has left pages that look clean and are not on the
+/// disk: reads return them, and no sync would write them, unless they are written again. To
+/// write the same bytes cannot do harm, wherever it is interrupted.
+fn rewrite(file: &dyn DiskFile, length: u32) -> Result<(), DiskError> {
+    let length = u64::from(length);
+    let mut buffer = vec![0; REWRITE_BYTES.min(length as usize)];
+    let mut offset = 0;
+    while offset < length {
+        let wanted = buffer.len().min((length - offset) as usize);
+        let read = file.read_at(&mut buffer[..wanted], offset)?;
+        if read == 0 {
+            let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            return Err(DiskError::new("read", file.path(), short));
+        }
+        file.write_all_at(&buffer[..read], offset)?;
+        offset += read as u64;
+    }
+    Ok(())
+}
+
+const REWRITE_BYTES: usize = 1 << 20;

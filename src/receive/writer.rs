@@ -1,0 +1,252 @@
+//! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
+//! From the queue to segment files: the only place that decides what is durable.
+//!
+//! A segment gets its final name after its bytes are durable, and a position is published as
+//! flushed after the bytes before it and the names that lead to them are. An error ends the
+//! writer: nothing that was not published may be believed afterwards.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use bytes::Buf;
+
+use super::positions::Positions;
+use super::queue::{Finished, Job, Piece, QueueReceiver, Queued};
+use super::resume;
+use super::segment::OpenSegment;
+use super::spare::{Filling, Preparation, Spares};
+use crate::disk::{Disk, DiskError};
+use crate::wal::{Lsn, SegmentName, SegmentSize, Timeline};
+
+/// Where segments are written, and how.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The directory of the segment files; it exists.
+    pub directory: PathBuf,
+    /// The segment size of the server.
+    pub segment_size: SegmentSize,
+    /// Whether everything is made durable as soon as it is written, because commits wait for
+    /// it. Otherwise at the end of a segment and when asked.
+    pub synchronous: bool,
+    /// Where the next segment is made ready.
+    pub preparation: Preparation,
+    /// Gets a word when a segment is complete; a word that is still unread is enough.
+    pub completed: Option<SyncSender<()>>,
+}
+
+/// Writes the WAL of one timeline, in order.
+#[derive(Debug)]
+pub(super) struct Writer {
+    target: Target,
+    timeline: Timeline,
+    /// The next byte to come.
+    position: Lsn,
+    /// `Some` exactly while `position` is inside a segment, or at the start of one whose file
+    /// was there before.
+    segment: Option<OpenSegment>,
+    spares: Spares,
+    positions: Arc<Positions>,
+    batch: Vec<Piece>,
+}
+
+impl Writer {
+    /// A writer that goes on at `position`, before which everything is there. What a `.partial`
+    /// holds before it is durable when this returns.
+    pub(super) fn open(
+        target: Target,
+        timeline: Timeline,
+        position: Lsn,
+        positions: Arc<Positions>,
+    ) -> Result<Writer, DiskError> {
+        let filling = if target.synchronous { Filling::Zeros } else { Filling::Reserved };
+        let spares = Spares::new(
+            Arc::clone(&target.disk),
+            &target.directory,
+            target.segment_size,
+            filling,
+            target.preparation,
+        );
+        let segment = resume::open_partial(&target, timeline, position)?;
+        Ok(Writer {
+            target,
+            timeline,
+            position,
+            segment,
+            spares,
+            positions,
+            batch: Vec::with_capacity(BATCH_PIECES),
+        })
+    }
+
+    /// Writes what comes through the queue until the reader's end is closed, and leaves
+    /// everything durable.
+    pub(super) fn run(mut self, queue: QueueReceiver) -> Result<(), DiskError> {
+        let positions = Arc::clone(&self.positions);
+        let result = self.serve(&queue).and_then(|()| self.flush());
+        drop(queue);
+        positions.publish_end();
+        result
+    }
+
+    fn serve(&mut self, queue: &QueueReceiver) -> Result<(), DiskError> {
+        while let Some(first) = queue.wait() {
+            let mut finished = Finished::default();
+            let mut flush = self.target.synchronous;
+            let mut bytes = 0;
+            let mut next = Some(first);
+            while let Some(queued) = next {
+                finished.add(&queued);
+                bytes += self.accept(queued, &mut flush);
+                let full = bytes >= BATCH_BYTES || self.batch.len() >= BATCH_PIECES;
+                next = if full { None } else { queue.take() };
+            }
+            self.write_batch()?;
+            // Before the flush: while the disk is busy, the queue fills, and the next batch is
+            // flushed as a whole. That is how commits group.
+            queue.done(finished);
+            if flush {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, queued: Queued, flush: &mut bool) -> usize {
+        match queued.job {
+            Job::Wal(piece) => {
+                let length = piece.bytes.len();
+                self.batch.push(piece);
+                length
+            }
+            Job::Flush => {
+                *flush = true;
+                0
+            }
+        }
+    }
+
+    /// Adds to what [`Writer::write_batch`] writes.
+    #[cfg(test)]
+    pub(super) fn push(&mut self, piece: Piece) {
+        self.batch.push(piece);
+    }
+
+    /// Hands the batch to the kernel: one call a segment, and a call more for each
+    /// [`SLICES`] pieces.
+    pub(super) fn write_batch(&mut self) -> Result<(), DiskError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut rest = batch.as_mut_slice();
+        while let Some(piece) = rest.first() {
+            // The stream refuses gaps; bytes at a wrong place would be worse than an abort.
+            assert!(piece.start == self.position, "pieces of WAL out of order");
+            let mut segment = match self.segment.take() {
+                Some(segment) => segment,
+                None => self.next_segment()?,
+            };
+            let (pieces, cut) = append(&mut segment, rest)?;
+            self.position = segment.written();
+            self.positions.publish_written(self.position);
+            rest = &mut rest[pieces..];
+            if cut > 0 {
+                let piece = &mut rest[0];
+                piece.bytes.advance(cut);
+                piece.start = piece.start + cut as u64;
+            }
+            if segment.room() == 0 {
+                self.complete(segment, !rest.is_empty())?;
+            } else {
+                segment.hint()?;
+                self.segment = Some(segment);
+            }
+        }
+        batch.clear();
+        self.batch = batch;
+        Ok(())
+    }
+
+    /// Makes everything durable that was written, and says so.
+    pub(super) fn flush(&mut self) -> Result<(), DiskError> {
+        if let Some(segment) = &mut self.segment {
+            segment.flush()?;
+        }
+        self.positions.publish_flushed(self.position);
+        Ok(())
+    }
+
+    fn complete(&mut self, mut segment: OpenSegment, more: bool) -> Result<(), DiskError> {
+        segment.flush()?;
+        let disk = Arc::clone(&self.target.disk);
+        let complete = self.target.directory.join(segment.name().to_string());
+        disk.rename(segment.path(), &complete)?;
+        // One sync of the directory serves both names.
+        if more {
+            self.segment = Some(self.next_segment_unsynced()?);
+        }
+        disk.sync_directory(&self.target.directory)?;
+        self.positions.publish_flushed(self.position);
+        if let Some(completed) = &self.target.completed {
+            // Full means that a word is already waiting there; closed, that nobody cares.
+            let _ = completed.try_send(());
+        }
+        self.spares.prepare();
+        Ok(())
+    }
+
+    /// Opens the segment at `position`, which is its start. Its name is durable.
+    fn next_segment(&mut self) -> Result<OpenSegment, DiskError> {
+        let segment = self.next_segment_unsynced()?;
+        self.target.disk.sync_directory(&self.target.directory)?;
+        self.spares.prepare();
+        Ok(segment)
+    }
+
+    fn next_segment_unsynced(&mut self) -> Result<OpenSegment, DiskError> {
+        // A file that is there already may hold bytes that were reported as durable: they are
+        // received again, but must not vanish before.
+        if let Some(segment) = resume::open_partial(&self.target, self.timeline, self.position)? {
+            return Ok(segment);
+        }
+        let size = self.target.segment_size;
+        let name = SegmentName::containing(self.timeline, self.position, size);
+        let path = resume::partial_path(&self.target.directory, name);
+        let file = self.spares.take()?;
+        self.target.disk.rename(self.spares.path(), &path)?;
+        let end = self.position.segment(size).end(size);
+        Ok(OpenSegment::new(file, path, name, (self.position, end), self.position))
+    }
+}
+
+/// Appends as much of the pieces as fits and as one call takes. Returns how many went whole,
+/// and how many bytes of the one behind them.
+fn append(segment: &mut OpenSegment, pieces: &[Piece]) -> Result<(usize, usize), DiskError> {
+    let mut room = segment.room();
+    let (mut whole, mut cut, mut length) = (0, 0, 0);
+    for piece in pieces.iter().take(SLICES) {
+        let bytes = piece.bytes.len() as u64;
+        if bytes > room {
+            cut = room as usize;
+            length += room;
+            break;
+        }
+        whole += 1;
+        room -= bytes;
+        length += bytes;
+    }
+    let slices: [IoSlice<'_>; SLICES] = std::array::from_fn(|index| match pieces.get(index) {
+        Some(piece) if index < whole => IoSlice::new(&piece.bytes),
+        Some(piece) if index == whole => IoSlice::new(&piece.bytes[..cut]),
+        _ => IoSlice::new(&[]),
+    });
+    segment.append(&slices[..whole + usize::from(cut > 0)], length)?;
+    Ok((whole, cut))
+}
+
+/// What one drain takes at most: enough to keep the disk busy, little enough that a flush that
+/// is due does not wait long.
+const BATCH_BYTES: usize = 4 << 20;
+const BATCH_PIECES: usize = 512;
+const SLICES: usize = 128;
