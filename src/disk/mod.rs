@@ -3,9 +3,9 @@
 //! A write path names its calls through [`Disk`], so that a test can hand it a model disk that
 //! loses power, tears writes and fails at any call. Knows nothing of PostgreSQL.
 
-mod durable;
+pub mod durable;
 mod error;
-mod lock;
+pub mod lock;
 mod model;
 mod real;
 mod sys;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::segment::OpenSegment;
 use super::writer::Target;
-use crate::disk::{DiskError, DiskFile};
+use crate::disk::{self, Disk, DiskError, DiskFile};
 use crate::wal::{Lsn, SegmentName, SegmentSize, Timeline, WalFileName};
 
 /// The file of a segment that is not complete.
@@ -37,6 +37,20 @@ pub(super) fn open_partial(
     file.sync_all()?;
     target.disk.sync_directory(&target.directory)?;
     Ok(Some(OpenSegment::new(file, path, name, range(position, size), position)))
+}
+
+/// Gives a segment its final name whose content is complete although its name is not.
+pub(super) fn finish_partial(
+    disk: &dyn Disk,
+    directory: &Path,
+    name: SegmentName,
+    size: SegmentSize,
+) -> Result<(), DiskError> {
+    let path = partial_path(directory, name);
+    let file = disk.open(&path)?;
+    rewrite(file.as_ref(), size.bytes())?;
+    file.sync_all()?;
+    disk::rename(disk, &path, &directory.join(name.to_string()))
 }
 
 fn range(position: Lsn, size: SegmentSize) -> (Lsn, Lsn) {

@@ -42,7 +42,11 @@ pub(super) struct Spares {
 enum State {
     InTurn(Option<Box<dyn DiskFile>>),
     /// The thread waits for an order, or has one if `ordered`.
-    Background { orders: SyncSender<()>, made: Receiver<Made>, ordered: bool },
+    Background {
+        orders: SyncSender<()>,
+        made: Receiver<Made>,
+        ordered: bool,
+    },
 }
 
 type Made = Result<Box<dyn DiskFile>, DiskError>;

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 
-use super::positions::Positions;
+use super::positions::{Positions, Progress};
 use super::queue::{Finished, Job, Piece, QueueReceiver, Queued};
 use super::resume;
 use super::segment::OpenSegment;
@@ -40,7 +40,7 @@ pub struct Target {
 
 /// Writes the WAL of one timeline, in order.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub struct Writer {
     target: Target,
     timeline: Timeline,
     /// The next byte to come.
@@ -56,12 +56,10 @@ pub(super) struct Writer {
 impl Writer {
     /// A writer that goes on at `position`, before which everything is there. What a `.partial`
     /// holds before it is durable when this returns.
-    pub(super) fn open(
-        target: Target,
-        timeline: Timeline,
-        position: Lsn,
-        positions: Arc<Positions>,
-    ) -> Result<Writer, DiskError> {
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is not there although `position` is inside a segment.
+    pub fn open(target: Target, timeline: Timeline, position: Lsn) -> Result<Writer, DiskError> {
         let filling = if target.synchronous { Filling::Zeros } else { Filling::Reserved };
         let spares = Spares::new(
             Arc::clone(&target.disk),
@@ -77,9 +75,19 @@ impl Writer {
             position,
             segment,
             spares,
-            positions,
+            positions: Arc::new(Positions::new(position)),
             batch: Vec::with_capacity(BATCH_PIECES),
         })
+    }
+
+    /// Where it stands; only what is durable is called flushed.
+    pub fn progress(&self) -> Progress {
+        self.positions.read()
+    }
+
+    /// The same, for another thread.
+    pub(super) fn positions(&self) -> Arc<Positions> {
+        Arc::clone(&self.positions)
     }
 
     /// Writes what comes through the queue until the reader's end is closed, and leaves
@@ -129,15 +137,17 @@ impl Writer {
         }
     }
 
-    /// Adds to what [`Writer::write_batch`] writes.
-    #[cfg(test)]
-    pub(super) fn push(&mut self, piece: Piece) {
-        self.batch.push(piece);
+    /// Adds to what [`Writer::write_batch`] writes. Pieces come in order.
+    pub fn push(&mut self, start: Lsn, bytes: Bytes) {
+        self.batch.push(Piece { start, bytes });
     }
 
     /// Hands the batch to the kernel: one call a segment, and a call more for each
     /// [`SLICES`] pieces.
-    pub(super) fn write_batch(&mut self) -> Result<(), DiskError> {
+    ///
+    /// # Errors
+    /// The disk refused. The writer is of no use any more.
+    pub fn write_batch(&mut self) -> Result<(), DiskError> {
         let mut batch = std::mem::take(&mut self.batch);
         let mut rest = batch.as_mut_slice();
         while let Some(piece) = rest.first() {
@@ -169,7 +179,10 @@ impl Writer {
     }
 
     /// Makes everything durable that was written, and says so.
-    pub(super) fn flush(&mut self) -> Result<(), DiskError> {
+    ///
+    /// # Errors
+    /// The disk refused. The writer is of no use any more.
+    pub fn flush(&mut self) -> Result<(), DiskError> {
         if let Some(segment) = &mut self.segment {
             segment.flush()?;
         }
