@@ -12,6 +12,11 @@ pub(super) fn partial_path(directory: &Path, name: SegmentName) -> PathBuf {
     directory.join(WalFileName::Partial(name).to_string())
 }
 
+/// The file of a complete segment.
+pub(super) fn complete_path(directory: &Path, name: SegmentName) -> PathBuf {
+    directory.join(name.to_string())
+}
+
 /// Opens the `.partial` of the segment around `position`, if there is one. The bytes before
 /// `position` are durable afterwards; those behind it stay until they are received again.
 pub(super) fn open_partial(
@@ -50,7 +55,7 @@ pub(super) fn finish_partial(
     let file = disk.open(&path)?;
     rewrite(file.as_ref(), size.bytes())?;
     file.sync_all()?;
-    disk::rename(disk, &path, &directory.join(name.to_string()))
+    disk::rename(disk, &path, &complete_path(directory, name))
 }
 
 fn range(position: Lsn, size: SegmentSize) -> (Lsn, Lsn) {

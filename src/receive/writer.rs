@@ -193,7 +193,7 @@ impl Writer {
     fn complete(&mut self, mut segment: OpenSegment, more: bool) -> Result<(), DiskError> {
         segment.flush()?;
         let disk = Arc::clone(&self.target.disk);
-        let complete = self.target.directory.join(segment.name().to_string());
+        let complete = resume::complete_path(&self.target.directory, segment.name());
         disk.rename(segment.path(), &complete)?;
         // One sync of the directory serves both names.
         if more {
