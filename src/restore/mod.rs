@@ -1,1 +1,34 @@
 //! A stored backup becomes a cluster again: plan, sources, sinks, recovery settings.
+//!
+//! Knows no commands and no connections: a restore never needs the server that was backed up.
+//!
+//! What stands in the repository is not trusted: names stay below the destination, members are
+//! what the manifest says, WAL is of the right cluster. What stands in the destination cannot
+//! be started before all of it is durable.
+
+// Decisions.
+pub mod target;
+pub mod facts;
+pub mod selection;
+pub mod plan;
+pub mod refusal;
+pub mod settings;
+
+// What comes from the repository.
+pub mod path;
+pub mod codec;
+pub mod source;
+pub mod shelf;
+pub mod check;
+
+// What goes to the destination.
+pub mod destination;
+pub mod tree;
+pub mod unpack;
+pub mod configure;
+pub mod carry_out;
+
+mod error;
+
+pub use carry_out::{Job, Observer, Restored, Step, restore};
+pub use error::RestoreError;

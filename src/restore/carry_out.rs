@@ -1,0 +1,355 @@
+//! A plan is carried out: unpack, link, copy WAL, configure, make durable, and only then put
+//! the file in place without which no server starts.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::disk::{Disk, durable};
+use crate::manifest::Manifest;
+use crate::output::Progress;
+use crate::repository::{BackupInfo, BackupMode, ServerLayout};
+use crate::wal::ControlFile;
+
+use super::check::ManifestCheck;
+use super::configure::{Configured, configure};
+use super::destination::{check_destinations, check_room};
+use super::error::RestoreError;
+use super::facts::BackupFacts;
+use super::path::InnerPath;
+use super::plan::{PlacedTablespace, RestorePlan, SERVER_WAL, Wishes, place_tablespaces};
+use super::refusal::Refusal;
+use super::shelf::{Shelf, WalIdentity};
+use super::source::Source;
+use super::tree::Tree;
+use super::unpack::{Origin, Unpacker};
+
+/// Manifests list a hundred bytes or two for each file.
+const MANIFEST_BYTES_MAX: u64 = 4 << 30;
+
+/// One restore.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The disk of the repository.
+    pub repository: &'a dyn Disk,
+    /// The disk of the destination.
+    pub target: &'a dyn Disk,
+    /// Where the repository has what.
+    pub layout: &'a ServerLayout,
+    /// The backup.
+    pub info: &'a BackupInfo,
+    /// What is wanted.
+    pub wishes: &'a Wishes,
+}
+
+/// A step that has begun.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step<'a> {
+    /// The wishes have passed; nothing has been written.
+    Starting,
+    /// The plan stands. It may hold warnings.
+    Planned(&'a RestorePlan),
+    /// Members are being unpacked.
+    CopyingBase,
+    /// Those of a tablespace.
+    CopyingTablespace(&'a PlacedTablespace),
+    /// WAL is being copied.
+    CopyingWal,
+    /// The server is told that it is archived.
+    MarkingArchived,
+    /// Settings and signal file are being written.
+    WritingSettings,
+    /// The configuration is being reviewed.
+    Reviewing,
+}
+
+/// Is told what happens, and may end it.
+pub trait Observer {
+    /// A step begins.
+    fn step(&mut self, step: &Step<'_>);
+    /// Something that the user should know.
+    fn warning(&mut self, text: &str);
+    /// Whether to stop. Asked about once a megabyte.
+    fn interrupted(&self) -> bool;
+    /// Where bytes are reported to.
+    fn progress(&self) -> &dyn Progress;
+}
+
+/// A restore that is done: durable and ready to be started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restored {
+    /// What was done.
+    pub plan: RestorePlan,
+    /// What the configuration had in it.
+    pub configuration: Configured,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// When it began.
+    pub started: Timestamp,
+}
+
+/// The files of a backup, all there and readable.
+#[derive(Debug)]
+struct Sources {
+    main: Source,
+    tablespaces: Vec<Source>,
+    manifest: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// Restores, or leaves a destination that cannot be started.
+pub fn restore(
+    job: &Job<'_>,
+    observer: &mut dyn Observer,
+    started: Timestamp,
+) -> Result<Restored, RestoreError> {
+    let facts = BackupFacts::of(job.info)?;
+    let tablespaces = place_tablespaces(&facts, job.wishes)?;
+    check_destinations(job.target, &job.wishes.destination, &tablespaces)?;
+    observer.step(&Step::Starting);
+    observer.progress().phase("looking at the archive");
+    let shelf = Shelf { disk: job.repository, layout: job.layout };
+    let identity = WalIdentity { segment_size: facts.range.segment_size, system: facts.system };
+    let available = shelf.inventory(&identity, facts.range.begin)?;
+    let plan = RestorePlan::new(facts, job.wishes, tablespaces, &available)?;
+    observer.step(&Step::Planned(&plan));
+    for warning in &plan.warnings {
+        observer.warning(&warning.to_string());
+    }
+    // What cannot be read is found out before anything is written.
+    let sources = Sources::find(job, &plan)?;
+    shelf.check(&plan.wal, &identity)?;
+    check_room(job.target, &plan, sources.main.length(), &sources.tablespace_lengths())?;
+    let mut work = Work { job, plan: &plan, sources: &sources, observer, bytes: 0 };
+    let configuration = work.carry_out(&shelf, &identity)?;
+    let bytes = work.bytes;
+    Ok(Restored { configuration, bytes, started, plan })
+}
+
+impl Sources {
+    fn find(job: &Job<'_>, plan: &RestorePlan) -> Result<Sources, RestoreError> {
+        let disk = job.repository;
+        let id = plan.backup.id;
+        let data = job.layout.existing_data(disk, id)?;
+        let archive = Source::archive(disk, &data, "base")?;
+        let is_archive = archive.is_some();
+        let main = match archive {
+            Some(archive) => archive,
+            None => Source::directory(disk, &data)?
+                .ok_or_else(|| RestoreError::NoData(data.join("base.tar")))?,
+        };
+        let mut tablespaces = Vec::new();
+        for tablespace in &plan.tablespaces {
+            let source = if is_archive {
+                Source::archive(disk, &data, &tablespace.oid.to_string())?
+            } else {
+                Source::directory(disk, &job.layout.tablespace(id, tablespace.oid))?
+            };
+            let expected = || RestoreError::NoData(data.join(format!("{}.tar", tablespace.oid)));
+            tablespaces.push(source.ok_or_else(expected)?);
+        }
+        let path = data.join("backup_manifest");
+        let manifest = match disk.stat(&path)? {
+            Some(_) => {
+                let text = durable::read_file(disk, &path, MANIFEST_BYTES_MAX)?;
+                Some((path, text))
+            }
+            None => None,
+        };
+        Ok(Sources { main, tablespaces, manifest })
+    }
+
+    fn tablespace_lengths(&self) -> Vec<u64> {
+        self.tablespaces.iter().map(Source::length).collect()
+    }
+
+    fn length(&self) -> u64 {
+        self.main.length() + self.tablespace_lengths().iter().sum::<u64>()
+    }
+}
+
+struct Work<'w, 'j> {
+    job: &'w Job<'j>,
+    plan: &'w RestorePlan,
+    sources: &'w Sources,
+    observer: &'w mut dyn Observer,
+    bytes: u64,
+}
+
+impl<'j> Work<'_, 'j> {
+    fn carry_out(
+        &mut self,
+        shelf: &Shelf<'_>,
+        identity: &WalIdentity,
+    ) -> Result<Configured, RestoreError> {
+        let total = self.sources.length() + self.plan.wal_bytes();
+        self.observer.progress().total(total);
+        let mut tree = Tree::create(self.job.target, &self.plan.destination)?;
+        let backup = &self.plan.backup;
+        tree.mark(&format!("backup {} of server {}\n", backup.id, backup.server))?;
+        self.observer.step(&Step::CopyingBase);
+        let tablespaces = self.unpack(&mut tree)?;
+        self.complete_tree(&mut tree)?;
+        self.copy_wal(&mut tree, shelf, identity)?;
+        let configuration = self.configure(&mut tree)?;
+        self.observer.progress().phase("making everything durable");
+        for other in &tablespaces {
+            self.sync(other)?;
+        }
+        self.sync(&tree)?;
+        tree.complete()?;
+        Ok(configuration)
+    }
+
+    /// Unpacks everything, checked against the manifest, and returns the tablespaces' trees.
+    fn unpack(&mut self, tree: &mut Tree<'j>) -> Result<Vec<Tree<'j>>, RestoreError> {
+        let mut check = self.manifest_check()?;
+        let main = &self.sources.main;
+        let control_file = self.unpack_one(tree, Origin::Main, main, check.as_mut())?;
+        let mut trees = Vec::new();
+        for (placed, source) in self.plan.tablespaces.iter().zip(&self.sources.tablespaces) {
+            self.observer.step(&Step::CopyingTablespace(placed));
+            let mut other = Tree::create(self.job.target, &placed.location)?;
+            let origin = Origin::Tablespace(placed.oid);
+            self.unpack_one(&mut other, origin, source, check.as_mut())?;
+            trees.push(other);
+        }
+        if let Some(check) = check {
+            check.finish()?;
+        }
+        self.check_control_file(control_file)?;
+        Ok(trees)
+    }
+
+    fn unpack_one(
+        &mut self,
+        tree: &mut Tree<'j>,
+        origin: Origin,
+        source: &Source,
+        check: Option<&mut ManifestCheck>,
+    ) -> Result<Option<Vec<u8>>, RestoreError> {
+        let name = source.path().file_name().unwrap_or_default().to_string_lossy();
+        self.observer.progress().phase(&format!("unpacking {name}"));
+        let mut unpacker = Unpacker::new(tree, origin, source.path(), check);
+        let disk = self.job.repository;
+        source.unpack(disk, &mut unpacker, &mut |bytes| self.moved(bytes))?;
+        Ok(unpacker.into_control_file())
+    }
+
+    /// The manifest, if it is this backup's. In a copy made by rsync it may be one that an
+    /// earlier backup left lying in the data directory.
+    fn manifest_check(&mut self) -> Result<Option<ManifestCheck>, RestoreError> {
+        let Some((path, text)) = &self.sources.manifest else { return Ok(None) };
+        let copied_by_files = self.job.info.mode != Some(BackupMode::Postgres);
+        let parsed = Manifest::parse(text);
+        if copied_by_files {
+            let begin = self.plan.backup.range.begin;
+            let is_ours = parsed
+                .as_ref()
+                .is_ok_and(|manifest| manifest.wal_ranges.iter().any(|range| range.start == begin));
+            if !is_ours {
+                let shown = path.display();
+                self.observer.warning(&format!(
+                    "{shown} does not belong to this backup: nothing is checked against it"
+                ));
+                return Ok(None);
+            }
+        }
+        let manifest =
+            parsed.map_err(|source| RestoreError::Manifest { path: path.clone(), source })?;
+        Ok(Some(ManifestCheck::new(manifest)))
+    }
+
+    fn check_control_file(&self, bytes: Option<Vec<u8>>) -> Result<(), RestoreError> {
+        let path = self.sources.main.path();
+        let bytes = bytes.ok_or_else(|| RestoreError::NoControlFile(path.to_owned()))?;
+        let control = ControlFile::parse(&bytes)
+            .map_err(|source| RestoreError::ControlFile { path: path.to_owned(), source })?;
+        match self.plan.backup.system {
+            Some(expected) if expected != control.system => {
+                Err(RestoreError::ForeignBackup { found: control.system, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What no member brings: links, empty directories, the manifest under a name that no
+    /// verifier takes for that of the running cluster, and where all this came from.
+    fn complete_tree(&self, tree: &mut Tree<'_>) -> Result<(), RestoreError> {
+        for directory in ["pg_wal", "pg_wal/archive_status", "pg_tblspc"] {
+            tree.ensure_directory(&InnerPath::parse(directory.as_bytes())?)?;
+        }
+        for placed in self.plan.tablespaces.iter().filter(|placed| !placed.in_place) {
+            let name = InnerPath::parse(format!("pg_tblspc/{}", placed.oid).as_bytes())?;
+            tree.link(&name, &placed.location)?;
+        }
+        if !tree.holds("backup_label") {
+            let label = self.job.info.backup_label.as_ref().ok_or(Refusal::NoBackupLabel)?;
+            tree.write(&InnerPath::parse(b"backup_label")?, 0o600, label.as_bytes())?;
+        }
+        if let Some((_, text)) = &self.sources.manifest {
+            let name = format!("backup_manifest.{}", self.plan.backup.id);
+            tree.write(&InnerPath::parse(name.as_bytes())?, 0o600, text)?;
+        }
+        let name = InnerPath::parse(b".barman-recover.info")?;
+        Ok(tree.write(&name, 0o600, &self.job.info.render())?)
+    }
+
+    fn copy_wal(
+        &mut self,
+        tree: &mut Tree<'_>,
+        shelf: &Shelf<'_>,
+        identity: &WalIdentity,
+    ) -> Result<(), RestoreError> {
+        self.observer.step(&Step::CopyingWal);
+        self.observer.progress().phase("copying WAL");
+        let plan = self.plan;
+        let directory = plan.wal_directory;
+        tree.ensure_directory(&InnerPath::parse(directory.as_bytes())?)?;
+        for timeline in &plan.wal.histories {
+            shelf.copy_history(*timeline, tree, directory)?;
+        }
+        for name in &plan.wal.segments {
+            shelf.copy_segment(*name, identity, tree, directory, &mut |n| self.moved(n))?;
+        }
+        if let Some(name) = plan.wal.partial {
+            shelf.copy_open_segment(name, identity, tree, directory, &mut |n| self.moved(n))?;
+        }
+        if !plan.marks_archived() {
+            return Ok(());
+        }
+        self.observer.step(&Step::MarkingArchived);
+        // The open segment has none: the server goes on in it, and has to archive it when it
+        // is complete.
+        let segments = plan.wal.segments.iter().map(|name| name.to_string());
+        let histories = plan.wal.histories.iter().map(|timeline| timeline.history_file_name());
+        for name in histories.chain(segments) {
+            let done = format!("{SERVER_WAL}/archive_status/{name}.done");
+            tree.write(&InnerPath::parse(done.as_bytes())?, 0o600, b"")?;
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self, tree: &mut Tree<'_>) -> Result<Configured, RestoreError> {
+        if self.plan.settings.signal.is_some() {
+            self.observer.step(&Step::WritingSettings);
+        }
+        self.observer.step(&Step::Reviewing);
+        configure(tree, self.plan)
+    }
+
+    fn sync(&self, tree: &Tree<'_>) -> Result<(), RestoreError> {
+        tree.sync(&mut || match self.observer.interrupted() {
+            true => Err(RestoreError::Interrupted),
+            false => Ok(()),
+        })
+    }
+
+    fn moved(&mut self, bytes: u64) -> Result<(), RestoreError> {
+        self.bytes += bytes;
+        self.observer.progress().done(self.bytes);
+        match self.observer.interrupted() {
+            true => Err(RestoreError::Interrupted),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Where the WAL of a server lies, and how one file of it comes into a restored tree.
+//!
+//! The archive is looked at first, then what has been received or delivered and waits to be
+//! archived. A receiver may move files while a restore runs: a name is looked up again each
+//! time, in every place, and a file that was moved is found where it went.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, durable};
+use crate::repository::ServerLayout;
+use crate::wal::page::PageHeader;
+use crate::wal::{
+    Lsn, SegmentName, SegmentSize, SystemIdentifier, Timeline, TimelineHistory, WalChecker,
+    WalFileName,
+};
+
+use super::codec::Codec;
+use super::error::RestoreError;
+use super::path::InnerPath;
+use super::selection::{AvailableWal, WalSelection};
+use super::tree::Tree;
+
+/// Larger than any history file that a server writes in its life.
+const HISTORY_BYTES_MAX: u64 = 1 << 20;
+const COPY_BYTES: usize = 1 << 20;
+
+/// The directories that hold WAL of one server.
+#[derive(Clone, Copy, Debug)]
+pub struct Shelf<'a> {
+    /// The disk of the repository.
+    pub disk: &'a dyn Disk,
+    /// Where everything stands.
+    pub layout: &'a ServerLayout,
+}
+
+/// What every segment of a cluster has in common.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WalIdentity {
+    /// The size of a segment.
+    pub segment_size: SegmentSize,
+    /// The cluster, if the backup says which.
+    pub system: Option<SystemIdentifier>,
+}
+
+impl<'a> Shelf<'a> {
+    /// What has not been archived yet; in the order in which it is looked at.
+    fn waiting(&self) -> [&'a Path; 2] {
+        [self.layout.streaming(), self.layout.incoming()]
+    }
+
+    /// Every WAL file of the server from `first` on; history files whatever they are.
+    ///
+    /// In the waiting directories only files of full size count: others are still coming.
+    pub fn inventory(
+        &self,
+        identity: &WalIdentity,
+        first: Lsn,
+    ) -> Result<AvailableWal, RestoreError> {
+        let mut wal = AvailableWal::default();
+        let number = first.segment(identity.segment_size);
+        let is_needed = |name: SegmentName| {
+            name.number(identity.segment_size).is_some_and(|other| other >= number)
+        };
+        let mut histories = Vec::new();
+        for name in self.archived()? {
+            match name {
+                WalFileName::Segment(name) if is_needed(name) => {
+                    wal.segments.insert(name);
+                }
+                WalFileName::History(timeline) => histories.push(timeline),
+                _ => {}
+            }
+        }
+        let full = u64::from(identity.segment_size.bytes());
+        for directory in self.waiting() {
+            for (name, stat) in self.waiting_files(directory)? {
+                match name {
+                    WalFileName::Segment(name) if is_needed(name) && stat.length == full => {
+                        wal.segments.insert(name);
+                    }
+                    WalFileName::Partial(name) if is_needed(name) && stat.length > 0 => {
+                        let path = directory.join(WalFileName::Partial(name).to_string());
+                        let end = self.valid_end(&path, name, identity)?;
+                        wal.partials.insert(name, end);
+                    }
+                    WalFileName::History(timeline) => histories.push(timeline),
+                    _ => {}
+                }
+            }
+        }
+        for timeline in histories {
+            wal.histories.insert(timeline, self.history(timeline)?);
+        }
+        Ok(wal)
+    }
+
+    fn archived(&self) -> Result<Vec<WalFileName>, RestoreError> {
+        let mut names = Vec::new();
+        for entry in list(self.disk, self.layout.wals())? {
+            let Some(text) = entry.name.to_str() else { continue };
+            match entry.kind {
+                FileKind::File => names.extend(text.parse::<WalFileName>()),
+                FileKind::Directory if is_hash_directory(text) => {
+                    for inner in list(self.disk, &self.layout.wals().join(text))? {
+                        let name = inner.name.to_str().and_then(|name| name.parse().ok());
+                        // A file in the directory of another is not where restore finds it.
+                        names.extend(name.filter(|name: &WalFileName| {
+                            name.hash_directory().as_deref() == Some(text)
+                        }));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+
+    fn waiting_files(
+        &self,
+        directory: &Path,
+    ) -> Result<Vec<(WalFileName, FileStat)>, RestoreError> {
+        let mut files = Vec::new();
+        for entry in list(self.disk, directory)? {
+            let Some(name) = entry.name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // Gone meanwhile: archived, and found there.
+            if let Some(stat) = self.disk.stat(&directory.join(&entry.name))? {
+                files.push((name, stat));
+            }
+        }
+        Ok(files)
+    }
+
+    /// The end of the last good record of an open segment; informative.
+    fn valid_end(
+        &self,
+        path: &Path,
+        name: SegmentName,
+        identity: &WalIdentity,
+    ) -> Result<Option<Lsn>, RestoreError> {
+        let Some(number) = name.number(identity.segment_size) else { return Ok(None) };
+        let file = match self.disk.open_read(path) {
+            Ok(file) => file,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let start = number.start(identity.segment_size);
+        let mut checker =
+            WalChecker::new(name.timeline(), identity.system, identity.segment_size, start);
+        let mut findings = Vec::new();
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut at = 0;
+        loop {
+            let read = file.read_at(&mut buffer, at)?;
+            if read == 0 {
+                break;
+            }
+            checker.feed(start + at, &buffer[..read], &mut findings);
+            at += read as u64;
+            if !findings.is_empty() {
+                break;
+            }
+        }
+        Ok(checker.valid_end())
+    }
+
+    fn history(&self, timeline: Timeline) -> Result<TimelineHistory, RestoreError> {
+        let (path, content) = self.history_content(timeline)?;
+        TimelineHistory::parse(timeline, &content)
+            .map_err(|source| RestoreError::History { path, source })
+    }
+
+    fn history_content(&self, timeline: Timeline) -> Result<(PathBuf, Vec<u8>), RestoreError> {
+        let name = WalFileName::History(timeline);
+        let (path, _) = self.find(name)?;
+        let content = durable::read_file(self.disk, &path, HISTORY_BYTES_MAX)?;
+        match Codec::of_wal(&content) {
+            Codec::Plain => Ok((path, content)),
+            codec => Err(RestoreError::Packed { path, codec }),
+        }
+    }
+
+    /// The place of a file now, and the file, open.
+    fn find(&self, name: WalFileName) -> Result<(PathBuf, Box<dyn DiskFile>), RestoreError> {
+        let text = name.to_string();
+        let archived = self.layout.wal(name);
+        // Twice: between two looks a file may move from a later place to an earlier one.
+        for _ in 0..2 {
+            let places = std::iter::once(archived.clone())
+                .chain(self.waiting().map(|directory| directory.join(&text)));
+            for path in places {
+                match self.disk.open_read(&path) {
+                    Ok(file) => return Ok((path, file)),
+                    Err(error) if error.is_absent() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        let absent = io::Error::from(io::ErrorKind::NotFound);
+        Err(DiskError::new("open", &archived, absent).into())
+    }
+
+    /// Looks at the beginning of everything that is to be copied, so that what cannot be used
+    /// is found out before anything is written.
+    pub fn check(
+        &self,
+        selection: &WalSelection,
+        identity: &WalIdentity,
+    ) -> Result<(), RestoreError> {
+        for name in &selection.segments {
+            let (path, file) = self.find(WalFileName::Segment(*name))?;
+            check_first_page(&path, file.as_ref(), *name, identity)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a complete segment into `directory` of a tree.
+    pub fn copy_segment(
+        &self,
+        name: SegmentName,
+        identity: &WalIdentity,
+        tree: &mut Tree<'_>,
+        directory: &str,
+        moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        let (path, file) = self.find(WalFileName::Segment(name))?;
+        let first = check_first_page(&path, file.as_ref(), name, identity)?;
+        let length = file.length()?;
+        if length != u64::from(identity.segment_size.bytes()) || first.is_none() {
+            return Err(RestoreError::SegmentLength { path, length, identity: *identity });
+        }
+        copy(file.as_ref(), tree, &inner(directory, &name.to_string())?, moved)?.finish(None)?;
+        Ok(())
+    }
+
+    /// Copies the open segment under its plain name, at full size. If it was completed
+    /// meanwhile the complete one is copied.
+    pub fn copy_open_segment(
+        &self,
+        name: SegmentName,
+        identity: &WalIdentity,
+        tree: &mut Tree<'_>,
+        directory: &str,
+        moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        let (path, file) = match self.find(WalFileName::Partial(name)) {
+            Ok(found) => found,
+            Err(RestoreError::Disk(error)) if error.is_absent() => {
+                return self.copy_segment(name, identity, tree, directory, moved);
+            }
+            Err(error) => return Err(error),
+        };
+        check_first_page(&path, file.as_ref(), name, identity)?;
+        let mut copied = copy(file.as_ref(), tree, &inner(directory, &name.to_string())?, moved)?;
+        copied.pad_to(u64::from(identity.segment_size.bytes()))?;
+        copied.finish(None)?;
+        Ok(())
+    }
+
+    /// Copies a history file.
+    pub fn copy_history(
+        &self,
+        timeline: Timeline,
+        tree: &mut Tree<'_>,
+        directory: &str,
+    ) -> Result<(), RestoreError> {
+        let (_, content) = self.history_content(timeline)?;
+        let name = inner(directory, &timeline.history_file_name())?;
+        Ok(tree.write(&name, 0o600, &content)?)
+    }
+}
+
+fn is_hash_directory(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A directory that does not exist holds nothing.
+fn list(disk: &dyn Disk, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> {
+    match disk.list(path) {
+        Err(error) if error.is_absent() => Ok(Vec::new()),
+        result => result,
+    }
+}
+
+fn inner(directory: &str, name: &str) -> Result<InnerPath, RestoreError> {
+    Ok(InnerPath::parse(format!("{directory}/{name}").as_bytes())?)
+}
+
+/// Refuses packed files, and segments that belong elsewhere: recovery would stop at them with
+/// an error that names no file. `None` for a file whose first page was never written.
+fn check_first_page(
+    path: &Path,
+    file: &dyn DiskFile,
+    name: SegmentName,
+    identity: &WalIdentity,
+) -> Result<Option<PageHeader>, RestoreError> {
+    let mut first = [0; PageHeader::LONG];
+    let read = file.read_at(&mut first, 0)?;
+    let first = &first[..read];
+    let codec = Codec::of_wal(first);
+    if codec != Codec::Plain {
+        return Err(RestoreError::Packed { path: path.to_owned(), codec });
+    }
+    if first.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let foreign = |what: String| RestoreError::ForeignSegment { path: path.to_owned(), what };
+    let header = PageHeader::parse(first).ok_or_else(|| foreign("no page header".to_owned()))?;
+    let start = name.number(identity.segment_size).map(|n| n.start(identity.segment_size));
+    if Some(header.address) != start {
+        return Err(foreign(format!("WAL from {}", header.address)));
+    }
+    let Some(long) = header.long else {
+        return Err(foreign("no long page header".to_owned()));
+    };
+    if identity.system.is_some_and(|system| system != long.system) {
+        return Err(foreign(format!("WAL of the cluster {}", long.system)));
+    }
+    if long.segment_size != identity.segment_size.bytes() {
+        return Err(foreign(format!("segments of {} bytes", long.segment_size)));
+    }
+    Ok(Some(header))
+}
+
+fn copy(
+    file: &dyn DiskFile,
+    tree: &mut Tree<'_>,
+    name: &InnerPath,
+    moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
+) -> Result<super::tree::TreeFile, RestoreError> {
+    let mut target = tree.file(name, 0o600)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return Ok(target);
+        }
+        target.write(&buffer[..read])?;
+        at += read as u64;
+        moved(read as u64)?;
+    }
+}

@@ -1,0 +1,189 @@
+//! A restore whose WAL has a hole looks complete until the server is started on the worst day.
+//!
+//! Barman once copied no WAL at all, with exit status 0, because two lines of its database were
+//! swapped; and it stopped at a promotion that PostgreSQL follows. Each table here is a set of
+//! files and what recovery reads of them.
+
+use super::*;
+
+const SIZE: SegmentSize = SegmentSize::DEFAULT;
+
+fn tli(id: u32) -> Timeline {
+    Timeline::new(id).expect("not 0")
+}
+
+fn lsn(text: &str) -> Lsn {
+    text.parse().expect("a position")
+}
+
+fn names(list: &[&str]) -> Vec<SegmentName> {
+    list.iter().map(|name| short(name)).collect()
+}
+
+/// `1/2A` is segment 0x2A of timeline 1.
+fn short(name: &str) -> SegmentName {
+    let (timeline, number) = name.split_once('/').expect("timeline/segment");
+    let number = u64::from_str_radix(number, 16).expect("hexadecimal");
+    SegmentName::new(tli(timeline.parse().expect("a number")), SegmentNumber(number), SIZE)
+}
+
+fn backup() -> BackupRange {
+    BackupRange {
+        timeline: tli(1),
+        begin: lsn("0/2A000028"),
+        end_timeline: tli(1),
+        end: lsn("0/2B000100"),
+        segment_size: SIZE,
+    }
+}
+
+fn wal(segments: &[&str], histories: &[(u32, &str)]) -> AvailableWal {
+    let mut wal = AvailableWal::default();
+    wal.segments.extend(names(segments));
+    for (timeline, text) in histories {
+        let history =
+            TimelineHistory::parse(tli(*timeline), text.as_bytes()).expect("a history file");
+        wal.histories.insert(tli(*timeline), history);
+    }
+    wal
+}
+
+fn with_partial(mut wal: AvailableWal, name: &str, valid_end: Option<&str>) -> AvailableWal {
+    wal.partials.insert(short(name), valid_end.map(lsn));
+    wal
+}
+
+const PROMOTED: (u32, &str) = (2, "1\t0/2D000500\tno recovery target specified\n");
+
+#[test]
+fn everything_behind_the_beginning_is_taken_in_order_and_nothing_before_it() {
+    let wal = wal(&["1/2C", "1/29", "1/2B", "1/2A", "1/28"], &[]);
+    let chosen = wal.select(&backup(), tli(1), Reach::End).expect("complete");
+    assert_eq!(chosen.segments, names(&["1/2A", "1/2B", "1/2C"]));
+    assert_eq!((chosen.end, chosen.gap), (lsn("0/2D000000"), None));
+}
+
+#[test]
+fn a_backup_whose_own_wal_is_incomplete_is_refused_by_the_name_of_the_segment() {
+    for (there, missing) in [
+        (&["1/2B", "1/2C"][..], "1/2A"),
+        (&["1/2A", "1/2C"], "1/2B"),
+        (&["1/2A"], "1/2B"),
+        (&[], "1/2A"),
+    ] {
+        let refused = wal(there, &[]).select(&backup(), tli(1), Reach::Backup);
+        let Err(Refusal::BackupWalMissing { missing: name, .. }) = refused else {
+            panic!("{there:?}: {refused:?}");
+        };
+        assert_eq!(name, short(missing), "{there:?}");
+    }
+}
+
+#[test]
+fn a_backup_that_ends_on_a_boundary_does_not_need_the_segment_behind() {
+    let backup = BackupRange { end: lsn("0/2B000000"), ..backup() };
+    let chosen = wal(&["1/2A", "1/2B"], &[]).select(&backup, tli(1), Reach::Backup);
+    assert_eq!(chosen.expect("complete").segments, names(&["1/2A"]));
+}
+
+#[test]
+fn a_hole_behind_the_backup_is_named_and_ends_the_selection() {
+    let wal = wal(&["1/2A", "1/2B", "1/2D", "1/2E"], &[]);
+    let chosen = wal.select(&backup(), tli(1), Reach::End).expect("the backup is complete");
+    assert_eq!(chosen.segments, names(&["1/2A", "1/2B"]));
+    assert_eq!(chosen.gap, Some(Gap { missing: short("1/2C"), behind: 2 }));
+    let chosen = wal.select(&backup(), tli(1), Reach::Backup).expect("complete");
+    assert_eq!(chosen.gap, None, "a hole behind the target matters to nobody");
+}
+
+#[test]
+fn a_position_on_the_last_bytes_of_a_segment_takes_the_next_one_along() {
+    let wal = wal(&["1/2A", "1/2B", "1/2C", "1/2D", "1/2E"], &[]);
+    let chosen = wal.select(&backup(), tli(1), Reach::Past(lsn("0/2CFFFFF8"))).expect("complete");
+    assert_eq!(chosen.segments.last(), Some(&short("1/2D")));
+}
+
+#[test]
+fn recovery_follows_a_promotion_through_the_segment_that_both_timelines_have() {
+    let wal = wal(&["1/2A", "1/2B", "1/2C", "1/2D", "2/2D", "2/2E", "1/2E"], &[PROMOTED]);
+    let latest = wal.choose_timeline(&backup(), TargetTimeline::Latest);
+    assert_eq!(latest, Ok(tli(2)));
+    let chosen = wal.select(&backup(), tli(2), Reach::End).expect("complete");
+    assert_eq!(chosen.segments, names(&["1/2A", "1/2B", "1/2C", "2/2D", "2/2E"]));
+    assert_eq!(chosen.histories, [tli(2)]);
+    let own = wal.select(&backup(), tli(1), Reach::End).expect("complete");
+    assert_eq!(own.segments, names(&["1/2A", "1/2B", "1/2C", "1/2D", "1/2E"]));
+    assert_eq!(own.not_followed, [tli(2)]);
+}
+
+#[test]
+fn a_promotion_on_a_boundary_needs_no_segment_twice() {
+    let wal = wal(&["1/2A", "1/2B", "2/2C"], &[(2, "1\t0/2C000000\tr\n")]);
+    let chosen = wal.select(&backup(), tli(2), Reach::End).expect("complete");
+    assert_eq!(chosen.segments, names(&["1/2A", "1/2B", "2/2C"]));
+}
+
+#[test]
+fn until_the_new_timelines_first_segment_is_there_the_old_ones_reaches_the_switchpoint() {
+    let wal = wal(&["1/2A", "1/2B", "1/2C", "1/2D"], &[PROMOTED]);
+    let chosen = wal.select(&backup(), tli(2), Reach::End).expect("complete");
+    assert_eq!(chosen.segments.last(), Some(&short("1/2D")));
+    assert_eq!(chosen.end, lsn("0/2D000500"));
+    let open = with_partial(wal, "2/2D", Some("0/2D000900"));
+    let chosen = open.select(&backup(), tli(2), Reach::End).expect("complete");
+    assert_eq!(chosen.segments.last(), Some(&short("1/2C")));
+    assert_eq!((chosen.partial, chosen.end), (Some(short("2/2D")), lsn("0/2D000900")));
+}
+
+#[test]
+fn the_open_segment_is_offered_only_when_nothing_supersedes_it() {
+    let complete = ["1/2A", "1/2B", "1/2C"];
+    let open = with_partial(wal(&complete, &[]), "1/2D", Some("0/2D000600"));
+    let chosen = open.select(&backup(), tli(1), Reach::End).expect("complete");
+    assert_eq!((chosen.partial, chosen.end), (Some(short("1/2D")), lsn("0/2D000600")));
+
+    let chosen = open.select(&backup(), tli(1), Reach::Backup).expect("complete");
+    assert_eq!(chosen.partial, None, "nobody needs it");
+
+    let promoted = with_partial(wal(&complete, &[PROMOTED]), "1/2D", None);
+    let chosen = promoted.select(&backup(), tli(1), Reach::End).expect("complete");
+    assert_eq!(chosen.partial, None, "a newer timeline continues inside it");
+
+    let later = with_partial(wal(&["1/2A", "1/2B", "1/2C", "1/2E"], &[]), "1/2D", None);
+    let chosen = later.select(&backup(), tli(1), Reach::End).expect("complete");
+    assert_eq!(chosen.partial, None, "a later segment says that it was completed elsewhere");
+    assert_eq!(chosen.gap, Some(Gap { missing: short("1/2D"), behind: 1 }));
+
+    let detached = with_partial(wal(&["1/2A", "1/2B"], &[]), "1/2D", None);
+    let chosen = detached.select(&backup(), tli(1), Reach::End).expect("complete");
+    assert_eq!(chosen.partial, None, "a hole lies before it");
+}
+
+#[test]
+fn the_open_segment_may_hold_the_end_of_the_backup() {
+    let open = with_partial(wal(&["1/2A"], &[]), "1/2B", Some("0/2B000100"));
+    assert!(open.select(&backup(), tli(1), Reach::Backup).is_ok());
+    let short_of_it = with_partial(wal(&["1/2A"], &[]), "1/2B", Some("0/2B0000F8"));
+    assert!(short_of_it.select(&backup(), tli(1), Reach::Backup).is_err());
+}
+
+#[test]
+fn latest_is_the_newest_that_descends_from_the_backup() {
+    // Timeline 2 left before the backup ended; 3 and 4 descend, 4 through 3.
+    let histories = [
+        (2, "1\t0/1000000\tr\n"),
+        (3, "1\t0/2D000500\tr\n"),
+        (4, "1\t0/2D000500\tr\n3\t0/30000000\tr\n"),
+        (6, "1\t0/1000000\tr\n2\t0/40000000\tr\n"),
+    ];
+    let wal = wal(&["1/2A", "1/2B"], &histories);
+    assert_eq!(wal.choose_timeline(&backup(), TargetTimeline::Latest), Ok(tli(4)));
+    assert_eq!(wal.choose_timeline(&backup(), TargetTimeline::Current), Ok(tli(1)));
+    assert_eq!(wal.servers_latest(&backup()), tli(4));
+    let exact = |id| wal.choose_timeline(&backup(), TargetTimeline::Exact(tli(id)));
+    assert_eq!(exact(3), Ok(tli(3)));
+    assert_eq!(exact(1), Ok(tli(1)));
+    assert!(matches!(exact(2), Err(Refusal::NotDescendant { left_at: Some(Lsn(0x100_0000)), .. })));
+    let Err(Refusal::UnknownTimeline { known, .. }) = exact(7) else { panic!("7 was accepted") };
+    assert_eq!(known, [1, 2, 3, 4, 6].map(tli));
+}
