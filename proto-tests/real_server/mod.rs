@@ -15,8 +15,13 @@ pub mod load;
 pub mod standby;
 pub mod tables;
 pub mod tapster;
+pub mod certificates;
 
 mod promises;
+mod round_trip;
+mod shapes;
+mod refusals;
+mod receiving;
 
 pub use cluster::{Cluster, Stop};
 pub use load::Load;

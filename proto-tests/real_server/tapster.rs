@@ -223,6 +223,21 @@ impl Running {
         );
     }
 
+    /// Waits until its output, or the log that its configuration names, holds a text.
+    pub fn wait_for_log(&mut self, tapster: &Tapster, text: &str) {
+        let log = tapster.path().join("tapster.log");
+        let line = self.line.clone();
+        wait_until(
+            &format!("{text:?} to be said by {line}"),
+            Duration::from_secs(60),
+            || {
+                let said = fs::read_to_string(&log).unwrap_or_default() + &self.output();
+                said.contains(text).then_some(())
+            },
+            || scratch::tail(&log, 30),
+        );
+    }
+
     /// Waits until the server lists a walsender that streams.
     pub fn wait_until_streaming(&mut self, cluster: &Cluster) {
         let question = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
