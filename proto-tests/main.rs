@@ -3,6 +3,7 @@
 
 mod wire;
 mod fake_server;
+mod tls;
 mod real_server;
 mod crash;
 mod cli;

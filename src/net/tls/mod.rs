@@ -20,8 +20,6 @@ mod certificate;
 mod signature;
 mod trust_files;
 mod client_certificate;
-#[cfg(test)]
-mod tests;
 
 pub use binding::ChannelBinding;
 pub use client::TlsClient;

@@ -1,1 +1,0 @@
-//! TLS against a server in the same process.
