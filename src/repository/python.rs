@@ -248,7 +248,7 @@ pub fn float(number: f64) -> String {
         exponent.parse::<i32>().ok().map(|exponent| (digits, exponent))
     });
     match exponent {
-        Some((digits, exponent)) if exponent < -4 || exponent >= 16 => {
+        Some((digits, exponent)) if !(-4..16).contains(&exponent) => {
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", exponent.abs())
         }

@@ -102,7 +102,7 @@ impl XlogDb {
         let _lock = match LockFile::acquire_waiting(&layout.lock(Lock::XlogDb)) {
             Ok(lock) => Some(lock),
             // Someone who may read the repository but not write to it can still list it.
-            Err(crate::disk::LockError::Disk(error)) if may_not_write(&error) => None,
+            Err(disk::LockError::Disk(error)) if may_not_write(&error) => None,
             Err(error) => return Err(error.into()),
         };
         XlogDb::read_locked(disk, layout)
@@ -126,7 +126,7 @@ impl XlogDb {
     }
 }
 
-fn may_not_write(error: &crate::disk::DiskError) -> bool {
+fn may_not_write(error: &disk::DiskError) -> bool {
     use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(error.source.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
 }

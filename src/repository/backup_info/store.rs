@@ -31,7 +31,7 @@ pub fn list_ids(disk: &dyn Disk, layout: &ServerLayout) -> Result<Vec<BackupId>,
 fn list_if_there(
     disk: &dyn Disk,
     directory: &std::path::Path,
-) -> Result<Vec<crate::disk::DirectoryEntry>, RepositoryError> {
+) -> Result<Vec<disk::DirectoryEntry>, RepositoryError> {
     match disk.list(directory) {
         Err(error) if error.is_absent() => Ok(Vec::new()),
         result => Ok(result?),
