@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use bytes::Bytes;
 
 use super::base_backup::BackupEvent;
-use super::message::printable;
+use super::body::printable;
 use super::{CompressionAlgorithm, Tablespace, WireError};
 
 /// The archives of one backup.

@@ -339,14 +339,14 @@ impl BackupStream {
 
     fn check_archives(&self) -> Result<(), WireError> {
         match self.archives.missing() {
-            Some(what) => Err(WireError::Incomplete { what }),
+            Some(name) => Err(WireError::MissingArchive { name }),
             None => Ok(()),
         }
     }
 
     fn check_manifest(&self) -> Result<(), WireError> {
         if self.manifest && self.part != Part::AfterManifest {
-            return Err(WireError::Incomplete { what: String::from("manifest") });
+            return Err(WireError::NoManifest);
         }
         Ok(())
     }

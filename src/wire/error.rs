@@ -148,12 +148,16 @@ pub enum WireError {
         name: String,
     },
 
-    /// The stream ended before all of its parts had come.
-    #[error("backup ended without {what}")]
-    Incomplete {
-        /// The missing part.
-        what: String,
+    /// The backup ended before all of its archives had come.
+    #[error("backup ended without the archive {name}")]
+    MissingArchive {
+        /// The first one that is missing.
+        name: String,
     },
+
+    /// The manifest that was asked for has not come.
+    #[error("backup ended without its manifest")]
+    NoManifest,
 
     /// Text with a zero byte cannot be sent: zero ends a string in the protocol.
     #[error("{what} contains a zero byte")]

@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 
-use super::message::printable;
+use super::body::printable;
 use super::{
     AuthMethod, Authentication, BackendMessage, CancelKey, Frame, FrameReader, Notice, Parameters,
     ServerVersion, Tag, WireError, frontend,

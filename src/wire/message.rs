@@ -4,8 +4,9 @@
 
 use std::fmt;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use super::body::Body;
 use super::{Notice, ServerError, ServerMessage, Severity, SqlState, Tag, WireError};
 
 /// A whole message of the server. CopyData is not among them: see [`super::Frame`].
@@ -169,7 +170,7 @@ impl BackendMessage {
     /// [`WireError::Malformed`] for a body that is too short, too long or not terminated;
     /// [`WireError::Unexpected`] for a type that no walsender sends.
     pub fn parse(tag: Tag, body: Bytes) -> Result<BackendMessage, WireError> {
-        let mut body = Body { tag, rest: body };
+        let mut body = Body::new(tag, body);
         let message = match tag.0 {
             b'R' => BackendMessage::Authentication(authentication(&mut body)?),
             b'S' => BackendMessage::ParameterStatus(ParameterStatus {
@@ -202,9 +203,7 @@ impl BackendMessage {
                 return Err(WireError::Unexpected { got: tag, expected });
             }
         };
-        if !body.rest.is_empty() {
-            return Err(body.malformed("bytes after its end"));
-        }
+        body.end()?;
         Ok(message)
     }
 }
@@ -257,7 +256,7 @@ fn negotiate(body: &mut Body) -> Result<BackendMessage, WireError> {
     let newest = body.i32()?.cast_unsigned();
     let count = body.i32()?;
     // Each name takes a byte at least: a count beyond the body is a lie.
-    if usize::try_from(count).map_or(true, |count| count > body.rest.len()) {
+    if usize::try_from(count).map_or(true, |count| count > body.len()) {
         return Err(body.malformed("more options than bytes"));
     }
     let unknown_options = (0..count).map(|_| body.string()).collect::<Result<_, _>>()?;
@@ -297,7 +296,7 @@ fn copy_response(body: &mut Body) -> Result<BackendMessage, WireError> {
     body.u8()?;
     let count = body.count(2)?;
     body.take(2 * count)?;
-    Ok(match body.tag.0 {
+    Ok(match body.tag().0 {
         b'G' => BackendMessage::CopyIn,
         b'H' => BackendMessage::CopyOut,
         _ => BackendMessage::CopyBoth,
@@ -339,76 +338,4 @@ fn server_message(body: &mut Body, severity: Severity) -> Result<Box<ServerMessa
             _ => {}
         }
     }
-}
-
-/// The part of a body that has not been read yet.
-struct Body {
-    tag: Tag,
-    rest: Bytes,
-}
-
-impl Body {
-    fn malformed(&self, what: &'static str) -> WireError {
-        WireError::Malformed { tag: self.tag, what }
-    }
-
-    fn take(&mut self, length: usize) -> Result<Bytes, WireError> {
-        if self.rest.len() < length {
-            return Err(self.malformed("ends early"));
-        }
-        Ok(self.rest.split_to(length))
-    }
-
-    fn remainder(&mut self) -> Bytes {
-        self.rest.split_to(self.rest.len())
-    }
-
-    fn u8(&mut self) -> Result<u8, WireError> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn i32(&mut self) -> Result<i32, WireError> {
-        Ok(self.take(4)?.get_i32())
-    }
-
-    /// A number of columns, each of which takes `least` bytes at least.
-    fn count(&mut self, least: usize) -> Result<usize, WireError> {
-        let count = usize::try_from(self.take(2)?.get_i16())
-            .map_err(|_| self.malformed("negative number of columns"))?;
-        if count * least > self.rest.len() {
-            return Err(self.malformed("more columns than bytes"));
-        }
-        Ok(count)
-    }
-
-    /// A zero-terminated string. What is not UTF-8 or not printable is replaced: these texts
-    /// are shown to people, and the peer may be anyone.
-    fn string(&mut self) -> Result<String, WireError> {
-        let end = self
-            .rest
-            .iter()
-            .position(|&byte| byte == 0)
-            .ok_or_else(|| self.malformed("string without end"))?;
-        let bytes = self.rest.split_to(end);
-        self.rest.advance(1);
-        Ok(printable(&bytes))
-    }
-}
-
-/// Text that is safe to show and to log, in bounded length.
-pub(super) fn printable(bytes: &[u8]) -> String {
-    const LENGTH_MAX: usize = 8 << 10;
-    let shown = &bytes[..bytes.len().min(LENGTH_MAX)];
-    let mut text: String = String::from_utf8_lossy(shown)
-        .chars()
-        .map(|c| match c {
-            '\n' | '\r' | '\t' => ' ',
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
-            c => c,
-        })
-        .collect();
-    if bytes.len() > LENGTH_MAX {
-        text.push('…');
-    }
-    text
 }

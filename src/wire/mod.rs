@@ -15,6 +15,7 @@ mod version;
 mod server_error;
 mod error;
 pub mod frame;
+mod body;
 mod message;
 pub mod frontend;
 mod auth;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use super::message::printable;
+use super::body::printable;
 use super::{Column, DataRow, WireError};
 use crate::wal::{Lsn, SystemIdentifier, Timeline};
 

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use postgres_protocol::authentication::sasl::{self, ScramSha256};
 
 use super::{LoginError, LoginOptions, Transport};
-use crate::wire::message::printable;
+use crate::wire::body::printable;
 use crate::wire::{AuthMethod, ChannelBinding, WireError, frontend};
 
 /// The most iterations that a server may ask for: each costs time before the server has proved
