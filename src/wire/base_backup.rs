@@ -262,10 +262,9 @@ impl BackupStream {
             (Phase::Verdict, BackendMessage::CommandComplete(_)) => {}
             (_, BackendMessage::CommandComplete(_)) => return self.complete(tag),
             (Phase::BetweenCopies, BackendMessage::CopyOut) if self.result.is_none() => {
+                let begin = if self.one_copy { None } else { Some(self.begin_old(tag)?) };
                 self.phase = Phase::Copying;
-                if !self.one_copy {
-                    return self.begin_old(tag).map(Some);
-                }
+                return Ok(begin);
             }
             (Phase::Copying, BackendMessage::CopyDone) => return self.copy_done(),
             (Phase::Verdict, BackendMessage::ReadyForQuery(_)) => {
