@@ -202,7 +202,7 @@ impl WalChecker {
         }
     }
 
-    /// Takes from bytes that hold no page header; at least one.
+    /// Takes from bytes that hold no page header; none only when it changes the state.
     fn take_content(&mut self, bytes: &[u8], findings: &mut Vec<Finding>) -> usize {
         match self.state {
             State::Searching => self.advance(bytes.len()),
@@ -239,9 +239,10 @@ impl WalChecker {
     fn take_filler(&mut self, bytes: &[u8], findings: &mut Vec<Finding>) -> usize {
         if !is_zero(bytes) {
             let clean = bytes.iter().take_while(|&&byte| byte == 0).count();
-            let at = self.position + clean as u64;
-            self.report(Finding::Filler { at }, at, findings);
-            return self.advance(bytes.len());
+            self.advance(clean);
+            self.verified(true);
+            self.report(Finding::Filler { at: self.position }, self.position, findings);
+            return clean;
         }
         self.advance(bytes.len());
         let segment_ended = self.position.segment_offset(self.segment_size) == 0;
