@@ -35,6 +35,11 @@ impl ManifestCheck {
         ManifestCheck { manifest, order, seen }
     }
 
+    /// Whether a file is listed.
+    pub fn lists(&self, name: &InnerPath) -> bool {
+        self.index(name).is_some()
+    }
+
     /// A file begins: what has to be summed up of it. `None` when the manifest does not speak
     /// of such files.
     pub fn begin(&self, name: &InnerPath, size: u64) -> Result<Option<Hasher>, RestoreError> {

@@ -32,3 +32,6 @@ mod error;
 
 pub use carry_out::{Job, Observer, Restored, Step, restore};
 pub use error::RestoreError;
+
+#[cfg(test)]
+mod tests;
