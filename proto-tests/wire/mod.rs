@@ -12,6 +12,7 @@ mod garbage;
 mod logins;
 mod messages;
 mod scram;
+mod servers;
 mod streams;
 mod streams_refused;
 mod backups;
