@@ -18,6 +18,7 @@ pub mod tapster;
 pub mod certificates;
 
 mod promises;
+mod tls;
 mod round_trip;
 mod shapes;
 mod refusals;

@@ -144,7 +144,7 @@ pub enum TlsError {
     },
 
     /// The server showed a certificate that must not be trusted.
-    #[error("server certificate was refused ({root})")]
+    #[error("server certificate was refused; checked against: {root}")]
     Certificate {
         /// What it was checked against.
         root: String,

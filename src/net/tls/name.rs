@@ -54,7 +54,7 @@ pub(super) fn check(certificate: &Certificate<'_>, host: &str) -> Result<(), Cer
         }
         examined.push(shown(&String::from_utf8_lossy(name)));
     }
-    Err(CertificateProblem::WrongHost { host: shown(host), names: listed(&examined) })
+    Err(CertificateProblem::WrongHost { host: shown(host), names: listed(examined) })
 }
 
 fn alternative_names<'a>(certificate: &'a Certificate<'_>) -> &'a [GeneralName<'a>] {
@@ -97,7 +97,9 @@ fn wildcard_matches(pattern: &[u8], host: &[u8]) -> bool {
     label_end > 0 && host[label_end..].eq_ignore_ascii_case(suffix)
 }
 
-fn listed(names: &[String]) -> String {
+fn listed(mut names: Vec<String>) -> String {
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     if names.is_empty() {
         return "no host at all".to_owned();
     }
