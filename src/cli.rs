@@ -77,15 +77,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check that everything is in place to take backups and to receive WAL
+    #[command(
+        after_help = "Example:\n\n  tapster check main\n\nEach line that FAILED says what is \
+            wrong and what to do. `tapster check --nagios all` is for monitoring."
+    )]
+    Check(commands::check::CheckArgs),
     /// List the servers of the configuration
     #[command(visible_alias = "list-server", after_help = "Example:\n\n  tapster list-servers")]
     ListServers(commands::list_servers::ListServersArgs),
+    /// Have the server close its current WAL segment
+    #[command(
+        visible_alias = "switch-xlog",
+        after_help = "Example:\n\n  tapster switch-wal --force --archive main\n\nNothing is \
+            closed where nothing was written since the last switch; --force makes a checkpoint \
+            first. --archive waits until the closed segment is in the archive."
+    )]
+    SwitchWal(commands::switch_wal::SwitchWalArgs),
 }
 
 impl Command {
     fn run(&self, site: &Site, out: &mut Reporter) -> Outcome {
         match self {
+            Command::Check(args) => commands::check::run(args, site, out),
             Command::ListServers(args) => commands::list_servers::run(args, site, out),
+            Command::SwitchWal(args) => commands::switch_wal::run(args, site, out),
         }
     }
 
@@ -93,7 +109,7 @@ impl Command {
     /// output stands on the same terminal.
     fn quietest_log_level(&self) -> &'static str {
         match self {
-            Command::ListServers(_) => "WARNING",
+            Command::Check(_) | Command::ListServers(_) | Command::SwitchWal(_) => "WARNING",
         }
     }
 }

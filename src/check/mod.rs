@@ -47,33 +47,33 @@ impl Outcome {
 
 /// Judges the facts, in Barman's order.
 pub fn judge(facts: &Facts) -> Vec<Outcome> {
-    let checks: [&[fn(&Facts) -> Vec<Outcome>]; 4] = [
-        &[
-            storage::wal_archive,
-            connection::postgresql,
-            connection::backup_privileges,
-            connection::streaming,
-            connection::wal_level,
-            receiver::replication_slot,
-            storage::directories,
-            backups::retention_policy,
-            backups::maximum_age,
-            backups::minimum_size,
-        ],
-        &[
-            storage::wal_maximum_age,
-            storage::wal_size,
-            backups::compression_settings,
-            backups::failed_backups,
-            backups::minimum_redundancy,
-        ],
-        &[connection::base_backup, storage::configuration, storage::system_identifier],
-        &[
-            receiver::client,
-            receiver::running,
-            storage::archiver_errors,
-            storage::waiting_directories,
-        ],
-    ];
-    checks.iter().flat_map(|group| group.iter()).flat_map(|check| check(facts)).collect()
+    CHECKS.iter().flat_map(|check| check(facts)).collect()
 }
+
+/// One check: what it has to say may be nothing, or several lines.
+type Check = fn(&Facts) -> Vec<Outcome>;
+
+const CHECKS: &[Check] = &[
+    storage::wal_archive,
+    connection::postgresql,
+    connection::backup_privileges,
+    connection::streaming,
+    connection::wal_level,
+    receiver::replication_slot,
+    storage::directories,
+    backups::retention_policy,
+    backups::maximum_age,
+    backups::minimum_size,
+    storage::wal_maximum_age,
+    storage::wal_size,
+    backups::compression_settings,
+    backups::failed_backups,
+    backups::minimum_redundancy,
+    connection::base_backup,
+    storage::configuration,
+    storage::system_identifier,
+    receiver::client,
+    receiver::running,
+    storage::archiver_errors,
+    storage::waiting_directories,
+];

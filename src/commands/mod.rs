@@ -3,7 +3,10 @@
 //! A command gets what was typed, the [`Site`] it works on, and the [`Reporter`] that speaks for
 //! it. It returns the exit code, or the [`Failure`] that ended it.
 
+pub mod connect;
+pub mod check;
 pub mod list_servers;
+pub mod switch_wal;
 
 use std::sync::Arc;
 

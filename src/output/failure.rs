@@ -57,6 +57,12 @@ impl Failure {
         self.exit_code
     }
 
+    /// What and why in one line, without what to do: for tables, logs and `backup.info`.
+    pub fn one_line(&self) -> String {
+        let parts = std::iter::once(&self.what).chain(&self.because);
+        parts.map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join(": ")
+    }
+
     fn push_chain(&mut self, mut next: Option<&dyn Error>) {
         while let Some(error) = next {
             let line = error.to_string();
