@@ -1,7 +1,7 @@
 //! What the handshake says and demands: modes, names, versions, ALPN, signatures.
 
 use rustls::version::{TLS12, TLS13};
-use tapster::net::tls::{CertificateProblem, ChannelBinding, TlsClient, TlsError};
+use tapster::net::tls::{BindingData, CertificateProblem, TlsClient, TlsError};
 
 use super::peer::{Peer, problem};
 use super::workshop::{Authority, Files, Issued, no_change};
@@ -152,7 +152,7 @@ fn the_binding_is_the_hash_of_the_certificate_that_was_shown() {
         let shown = Sha256::digest(&server.chain[0]).to_vec();
         let files = trusting(&root);
         let connected = Peer::new(&server).connect(&files.options("host=db"), "db").unwrap();
-        assert_eq!(connected.binding, ChannelBinding::EndPoint(shown));
+        assert_eq!(connected.binding, BindingData::EndPoint(shown));
     }
 }
 

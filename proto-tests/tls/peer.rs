@@ -6,7 +6,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tapster::conninfo::{HostName, TlsOptions};
-use tapster::net::tls::{CertificateProblem, ChannelBinding, TlsClient, TlsError};
+use tapster::net::tls::{BindingData, CertificateProblem, TlsClient, TlsError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::workshop::{Authority, Issued};
@@ -34,7 +34,7 @@ impl ResolvesServerCert for Hello {
 /// What came of a handshake that succeeded.
 #[derive(Debug)]
 pub struct Connected {
-    pub binding: ChannelBinding,
+    pub binding: BindingData,
     pub version: &'static str,
     /// The client's certificate, as the server saw it.
     pub client_certificate: Option<Vec<u8>>,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::tls::{ChannelBinding, TlsStream};
+use super::tls::{BindingData, TlsStream};
 use crate::wire::Transport;
 
 /// A connected socket of whatever kind.
@@ -29,8 +29,8 @@ impl Stream {
             Stream::Unix(_) => Transport::Local,
             Stream::Tls(stream) => Transport::Tls {
                 end_point: match stream.channel_binding() {
-                    ChannelBinding::EndPoint(hash) => Some(hash.clone()),
-                    ChannelBinding::Impossible(_) => None,
+                    BindingData::EndPoint(hash) => Some(hash.clone()),
+                    BindingData::Impossible(_) => None,
                 },
             },
         }

@@ -4,6 +4,7 @@
 //! ends the backups of a site that moves here. So psql, which is libpq, is asked first, and our
 //! answer has to be the same, certificate by certificate, name by name.
 
+mod logins;
 mod recipes;
 
 use std::time::Duration;

@@ -9,23 +9,23 @@ use super::certificate::Certificate;
 
 /// The data for `tls-server-end-point`, or why there is none.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ChannelBinding {
+pub enum BindingData {
     /// The hash of the certificate that the server showed.
     EndPoint(Vec<u8>),
     /// The reason, as a clause: `the server's certificate is signed with Ed25519, …`.
     Impossible(String),
 }
 
-impl ChannelBinding {
+impl BindingData {
     /// Computes the hash of a certificate, DER, with the digest of its signature algorithm.
-    pub(super) fn of(der: &[u8]) -> ChannelBinding {
+    pub(super) fn of(der: &[u8]) -> BindingData {
         let certificate = match Certificate::parse(der) {
             Ok(certificate) => certificate,
-            Err(problem) => return ChannelBinding::Impossible(problem.to_string()),
+            Err(problem) => return BindingData::Impossible(problem.to_string()),
         };
         match digest_of(&certificate) {
-            Some(hash) => ChannelBinding::EndPoint(hash(der)),
-            None => ChannelBinding::Impossible(format!(
+            Some(hash) => BindingData::EndPoint(hash(der)),
+            None => BindingData::Impossible(format!(
                 "the server's certificate is signed with {}, which has no digest to bind to",
                 algorithm_name(&certificate)
             )),
@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn the_digest_is_that_of_the_signature_and_ed25519_has_none() {
         let sha256 = signed_with(&rcgen::PKCS_ECDSA_P256_SHA256);
-        assert_eq!(ChannelBinding::of(&sha256), ChannelBinding::EndPoint(SHA256(&sha256)));
+        assert_eq!(BindingData::of(&sha256), BindingData::EndPoint(SHA256(&sha256)));
         let sha384 = signed_with(&rcgen::PKCS_ECDSA_P384_SHA384);
-        assert_eq!(ChannelBinding::of(&sha384), ChannelBinding::EndPoint(SHA384(&sha384)));
-        let ed25519 = ChannelBinding::of(&signed_with(&rcgen::PKCS_ED25519));
-        assert!(matches!(ed25519, ChannelBinding::Impossible(why) if why.contains("Ed25519")));
-        assert!(matches!(ChannelBinding::of(b"junk"), ChannelBinding::Impossible(_)));
+        assert_eq!(BindingData::of(&sha384), BindingData::EndPoint(SHA384(&sha384)));
+        let ed25519 = BindingData::of(&signed_with(&rcgen::PKCS_ED25519));
+        assert!(matches!(ed25519, BindingData::Impossible(why) if why.contains("Ed25519")));
+        assert!(matches!(BindingData::of(b"junk"), BindingData::Impossible(_)));
     }
 }

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use super::binding::ChannelBinding;
+use super::binding::BindingData;
 use super::chain::Trust;
 use super::client_certificate::{self, ClientCertificate};
 use super::error::TlsError;
@@ -91,8 +91,8 @@ impl TlsClient {
         self.check_handshake(stream.get_ref().1, &client_certificate)?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let binding = match certificates.first() {
-            Some(certificate) => ChannelBinding::of(certificate),
-            None => ChannelBinding::Impossible("the server showed no certificate".to_owned()),
+            Some(certificate) => BindingData::of(certificate),
+            None => BindingData::Impossible("the server showed no certificate".to_owned()),
         };
         Ok(TlsStream::new(stream, binding))
     }

@@ -21,7 +21,7 @@ mod signature;
 mod trust_files;
 mod client_certificate;
 
-pub use binding::ChannelBinding;
+pub use binding::BindingData;
 pub use client::TlsClient;
 pub use error::TlsError;
 pub use problem::CertificateProblem;

@@ -6,26 +6,26 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::binding::ChannelBinding;
+use super::binding::BindingData;
 use super::client::classify;
 
 /// A TLS connection over `S`, after the handshake and all checks.
 #[derive(Debug)]
 pub struct TlsStream<S> {
     inner: tokio_rustls::client::TlsStream<S>,
-    binding: ChannelBinding,
+    binding: BindingData,
 }
 
 impl<S> TlsStream<S> {
     pub(super) fn new(
         inner: tokio_rustls::client::TlsStream<S>,
-        binding: ChannelBinding,
+        binding: BindingData,
     ) -> TlsStream<S> {
         TlsStream { inner, binding }
     }
 
     /// The data for SCRAM-SHA-256-PLUS, or why there is none.
-    pub fn channel_binding(&self) -> &ChannelBinding {
+    pub fn channel_binding(&self) -> &BindingData {
         &self.binding
     }
 
