@@ -1,1 +1,5 @@
-//! fake_server
+//! Peers that follow a script: what a server may do to us, and what comes of it.
+
+pub mod peer;
+
+mod connecting;

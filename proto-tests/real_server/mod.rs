@@ -17,6 +17,7 @@ pub mod tables;
 pub mod tapster;
 pub mod certificates;
 
+mod connecting;
 mod promises;
 mod tls;
 mod round_trip;

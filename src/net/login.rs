@@ -30,7 +30,7 @@ pub(super) async fn log_in(
         parameters: context.parameters.to_vec(),
         transport: stream.transport(),
         channel_binding: context.options.channel_binding,
-        require_auth: context.options.require_auth.clone(),
+        require_auth: context.options.require_auth,
     });
     let failed = |stream: &Stream, error| {
         NetError::login(context.endpoint, context.options, context.host, stream, error)

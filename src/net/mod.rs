@@ -23,7 +23,7 @@ mod hint;
 pub use cancel::Canceller;
 pub use error::NetError;
 pub use facts::ServerFacts;
-pub use sql::{SlotRow, SqlClient};
+pub use sql::{SlotRow, SqlClient, TextRow, quote_identifier, quote_literal};
 pub use stream::Stream;
 pub use walsender::Walsender;
 

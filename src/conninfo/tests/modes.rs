@@ -1,3 +1,5 @@
+//! Words of options: read exactly, refused otherwise.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Which line of a password file is whose.
+
 use super::*;
 
 fn found(file: &str, text: &str, purpose: Purpose) -> Option<String> {

@@ -1,3 +1,5 @@
+//! What all sources together come to.
+
 use std::time::Duration;
 
 use super::*;

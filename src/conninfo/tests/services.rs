@@ -1,3 +1,5 @@
+//! Service files: found, searched, blamed by line.
+
 use super::*;
 
 const USER_FILE: &str = "/home/amy/.pg_service.conf";

@@ -1,3 +1,5 @@
+//! The keyword form, mistake by mistake.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The URI form, part by part.
+
 use super::*;
 use crate::conninfo::uri;
 
