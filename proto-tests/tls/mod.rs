@@ -5,6 +5,8 @@
 //! backups on the day it moves here from libpq. Certificates and the other side of the
 //! handshake are made on the spot; `real_server::tls` asks PostgreSQL and libpq themselves.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 pub mod workshop;
 pub mod peer;
 

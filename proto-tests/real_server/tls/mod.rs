@@ -4,6 +4,8 @@
 //! ends the backups of a site that moves here. So psql, which is libpq, is asked first, and our
 //! answer has to be the same, certificate by certificate, name by name.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod logins;
 mod recipes;
 
