@@ -5,11 +5,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{self, Outcome, Site};
 use crate::config::{Config, ConfigSource};
-use crate::output::{Failure, OutputFormat, Reporter};
+use crate::output::{Failure, OutputFormat, Reporter, print_help, print_mistake};
 use crate::service::{LogFormat, LogOptions, start_logs};
 
 /// Back PostgreSQL up over the replication protocol, and bring it back
@@ -83,6 +84,18 @@ enum Command {
             wrong and what to do. `tapster check --nagios all` is for monitoring."
     )]
     Check(commands::check::CheckArgs),
+    /// List the backups of servers, newest first
+    #[command(
+        visible_alias = "list-backup",
+        after_help = "Examples:\n\n  tapster list-backups main\n  tapster -f json list-backups all"
+    )]
+    ListBackups(commands::list_backups::ListBackupsArgs),
+    /// Show everything that is known of a backup
+    #[command(
+        visible_alias = "show-backups",
+        after_help = "Example:\n\n  tapster show-backup main latest"
+    )]
+    ShowBackup(commands::show_backup::ShowBackupArgs),
     /// List the servers of the configuration
     #[command(visible_alias = "list-server", after_help = "Example:\n\n  tapster list-servers")]
     ListServers(commands::list_servers::ListServersArgs),
@@ -100,6 +113,8 @@ impl Command {
     fn run(&self, site: &Site, out: &mut Reporter) -> Outcome {
         match self {
             Command::Check(args) => commands::check::run(args, site, out),
+            Command::ListBackups(args) => commands::list_backups::run(args, site, out),
+            Command::ShowBackup(args) => commands::show_backup::run(args, site, out),
             Command::ListServers(args) => commands::list_servers::run(args, site, out),
             Command::SwitchWal(args) => commands::switch_wal::run(args, site, out),
         }
@@ -109,7 +124,11 @@ impl Command {
     /// output stands on the same terminal.
     fn quietest_log_level(&self) -> &'static str {
         match self {
-            Command::Check(_) | Command::ListServers(_) | Command::SwitchWal(_) => "WARNING",
+            Command::Check(_)
+            | Command::ListBackups(_)
+            | Command::ListServers(_)
+            | Command::ShowBackup(_)
+            | Command::SwitchWal(_) => "WARNING",
         }
     }
 }
@@ -119,22 +138,44 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.len() < 2 {
         // Asking for nothing is asking for help, and no mistake.
-        let _ = Cli::command().print_help();
-        return 0;
+        return print_help(&Cli::command().render_help().to_string());
     }
     let parsed = Cli::command()
-        .try_get_matches_from(arguments)
+        .try_get_matches_from(&arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => run(&cli),
-        Err(message) => leave_with(&message),
+        Err(message) => leave_with(&message, &arguments),
     }
 }
 
-/// Help and version go to standard output, mistakes to standard error. A closed pipe is success.
-fn leave_with(message: &clap::Error) -> u8 {
-    let _ = message.print();
-    u8::try_from(message.exit_code()).unwrap_or(2)
+/// Help and version are an answer; anything else is a mistake, told in the form that
+/// `argparse` taught the users of Barman.
+fn leave_with(message: &clap::Error, arguments: &[OsString]) -> u8 {
+    if message.exit_code() == 0 {
+        return print_help(&message.render().to_string());
+    }
+    print_mistake(&mistake(message, arguments))
+}
+
+/// `tapster backup: error: what is wrong`, and below it usage and tips.
+fn mistake(message: &clap::Error, arguments: &[OsString]) -> String {
+    let rendered = message.render().to_string();
+    let (what, rest) = rendered.split_once("\n\n").unwrap_or((&rendered, ""));
+    let what = match message.kind() {
+        ErrorKind::MissingSubcommand => "a command is required".to_owned(),
+        _ => what.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    let command = command_in(arguments).map(|name| format!(" {name}")).unwrap_or_default();
+    format!("tapster{command}: error: {what}\n{}\n", rest.trim_end())
+}
+
+/// The first word that is a command. Good enough for a message.
+fn command_in(arguments: &[OsString]) -> Option<String> {
+    let cli = Cli::command();
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let mut commands = words.filter_map(|word| cli.find_subcommand(word));
+    commands.next().map(|command| command.get_name().to_owned())
 }
 
 fn run(cli: &Cli) -> u8 {
@@ -147,8 +188,8 @@ fn run(cli: &Cli) -> u8 {
             failure.code()
         }
     };
-    out.finish();
-    code
+    // An answer that nobody could read is no success.
+    if out.finish() { code } else { code.max(1) }
 }
 
 fn prepare(cli: &Cli, out: &mut Reporter) -> Result<Site, Failure> {

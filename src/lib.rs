@@ -9,6 +9,7 @@ pub mod wal;
 pub mod wire;
 pub mod tar;
 pub mod manifest;
+pub mod retention;
 
 // What the user wrote down.
 pub mod conninfo;

@@ -11,14 +11,19 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 pub use find::{FindError, SHORTCUTS, parse_backup_name};
 pub use usage::WalUsage;
 pub use wal::{ArchivedWal, Gap, StoredWal, WalState, wal_state};
 
 use crate::disk::{self, Disk};
 use crate::repository::{
-    BackupId, BackupInfo, RepositoryError, ServerLayout, ServerName, XlogDb, backup_info, rebuild,
+    BackupId, BackupInfo, BackupStatus, BackupTime, RepositoryError, ServerLayout, ServerName,
+    XlogDb, backup_info, rebuild,
 };
+pub use crate::retention::Keep;
+use crate::retention::{Candidate, RetentionPolicy, Standing};
 use crate::wal::{Lsn, Timeline, TimelineHistory, WalFileName};
 
 /// One server's part of the repository, as it stood when it was read.
@@ -30,15 +35,6 @@ pub struct Catalog {
     keeps: BTreeMap<BackupId, Keep>,
     wal: ArchivedWal,
     histories: Vec<TimelineHistory>,
-}
-
-/// Why a backup is kept whatever the retention policy says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Keep {
-    /// With all WAL from its begin on.
-    Full,
-    /// With the WAL that its consistency needs.
-    Standalone,
 }
 
 impl Catalog {
@@ -143,6 +139,38 @@ impl Catalog {
     pub fn usage(&self, backup: &BackupInfo) -> Option<WalUsage> {
         let next_end = self.next(backup.id).and_then(|next| next.end_wal);
         WalUsage::of(backup, next_end, &self.wal)
+    }
+
+    /// What a policy says of each complete backup at `now`; incremental ones share the fate of
+    /// the full one below them. Others are not in the answer.
+    pub fn standings(
+        &self,
+        policy: RetentionPolicy,
+        minimum_redundancy: u64,
+        now: Timestamp,
+    ) -> BTreeMap<BackupId, Standing> {
+        let done = |backup: &&BackupInfo| backup.status == BackupStatus::Done;
+        let roots: Vec<&BackupInfo> = self
+            .backups
+            .iter()
+            .rev()
+            .filter(done)
+            .filter(|backup| !backup.is_incremental())
+            .collect();
+        let candidate = |backup: &&BackupInfo| Candidate {
+            ended: backup.end_time.map_or(Timestamp::MIN, BackupTime::moment),
+            keep: self.keep(backup.id),
+        };
+        let candidates: Vec<Candidate> = roots.iter().map(candidate).collect();
+        let judged = policy.judge(&candidates, minimum_redundancy, now);
+        let of_root: BTreeMap<BackupId, (Standing, Standing)> =
+            roots.iter().map(|backup| backup.id).zip(judged).collect();
+        let standing = |backup: &BackupInfo| {
+            let (standing, alone) = *of_root.get(&self.chain(backup).0.id)?;
+            let own = if backup.is_incremental() { standing.of_child(alone) } else { standing };
+            Some((backup.id, own))
+        };
+        self.backups.iter().filter(done).filter_map(standing).collect()
     }
 
     /// Timelines that forked from the backup's own behind its end, and so can be reached from

@@ -5,16 +5,23 @@
 
 pub mod connect;
 pub mod check;
-pub mod list_servers;
 pub mod switch_wal;
+pub mod list_backups;
+pub mod show_backup;
+pub mod list_servers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError, ServerConfig};
 use crate::disk::{Disk, RealDisk};
 use crate::output::{Failure, Reporter};
+use crate::repository::BackupId;
+use crate::retention::Standing;
+use crate::service;
 
 /// What a command works on: the configuration, and the disk that the repositories are on.
 #[derive(Debug)]
@@ -66,6 +73,31 @@ pub fn is_workable(server: &ServerConfig, out: &mut Reporter) -> bool {
         return true;
     }
     false
+}
+
+/// What the server's retention policy says of each complete backup; nothing without a policy.
+fn standings(
+    server: &ServerConfig,
+    catalog: &Catalog,
+    out: &mut Reporter,
+) -> BTreeMap<BackupId, Standing> {
+    let Some(text) = &server.retention_policy else { return BTreeMap::new() };
+    match text.parse() {
+        Ok(policy) => catalog.standings(policy, server.minimum_redundancy, service::now()),
+        Err(error) => {
+            out.warning(format_args!("retention_policy of server {}: {error}", server.name));
+            BTreeMap::new()
+        }
+    }
+}
+
+/// Says which backups cannot be understood; the others are listed all the same.
+fn report_damaged(catalog: &Catalog, out: &mut Reporter) {
+    for (id, error) in catalog.damaged() {
+        let server = catalog.server();
+        let what = format!("backup {id} of server {server} is left out");
+        out.warning(Failure::because(what, error).hint(error.hint()));
+    }
 }
 
 /// The one runtime of a command: sockets and timers on the calling thread.

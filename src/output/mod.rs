@@ -5,11 +5,17 @@
 mod check;
 mod failure;
 mod format;
+mod list_backups;
 mod progress;
+mod redact;
 mod reporter;
+mod show_backup;
 
 pub use check::{CheckLine, NagiosServer, print_check, print_nagios};
 pub use failure::Failure;
 pub use format::{ctime, duration, size};
+pub use list_backups::list_backups;
 pub use progress::{NoProgress, Progress, ShownProgress};
-pub use reporter::{OutputFormat, Reporter};
+pub use redact::redact;
+pub use reporter::{OutputFormat, Reporter, print_help, print_mistake};
+pub use show_backup::show_backup;

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::Failure;
+use super::{Failure, redact};
+use crate::repository::python;
 
 /// The form of a command's output: `-f console` or `-f json`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -40,12 +41,14 @@ pub struct Reporter {
     debug: bool,
     object: Map<String, Value>,
     failed: bool,
+    /// Why standard output takes no more; then nothing more is written to it.
+    fault: Option<io::ErrorKind>,
 }
 
 impl Reporter {
     /// `quiet` silences standard output, `debug` lets [`Reporter::debug`] through.
     pub fn new(format: OutputFormat, quiet: bool, debug: bool) -> Reporter {
-        Reporter { format, quiet, debug, object: Map::new(), failed: false }
+        Reporter { format, quiet, debug, object: Map::new(), failed: false, fault: None }
     }
 
     /// Which form was asked for; commands whose JSON is not their text need to know.
@@ -68,7 +71,7 @@ impl Reporter {
         match self.format {
             OutputFormat::Json => self.collect("_INFO", &line),
             OutputFormat::Console if self.quiet => {}
-            OutputFormat::Console => write_line(&mut io::stdout().lock(), "", &line),
+            OutputFormat::Console => self.print(&format!("{line}\n")),
         }
     }
 
@@ -101,19 +104,36 @@ impl Reporter {
     }
 
     /// Ends the command's output: in JSON, prints the object, without a newline behind it.
-    pub fn finish(self) {
-        if self.format == OutputFormat::Json {
+    /// `false` when the answer could not be written, for another reason than that its reader
+    /// went away.
+    pub fn finish(mut self) -> bool {
+        if self.format == OutputFormat::Json && !self.quiet {
             // Keys are sorted because the map is a tree.
-            let text = spaced_json(&Value::Object(self.object));
-            let mut stdout = io::stdout().lock();
-            let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            let text = spaced_json(&Value::Object(std::mem::take(&mut self.object)));
+            self.print(&text);
+        }
+        match self.fault {
+            None | Some(io::ErrorKind::BrokenPipe) => true,
+            Some(fault) => {
+                let text = format!("ERROR: cannot write to standard output\n  because: {fault}\n");
+                drop(write(&mut io::stderr(), &text));
+                false
+            }
         }
     }
 
     fn complain(&mut self, key: &str, prefix: &str, line: &dyn Display) {
+        let line = redact(&line.to_string());
         match self.format {
-            OutputFormat::Json => self.collect(key, line),
-            OutputFormat::Console => write_line(&mut io::stderr().lock(), prefix, line),
+            OutputFormat::Json => self.collect(key, &line),
+            // Nobody is left to be told when standard error is gone.
+            OutputFormat::Console => drop(write(&mut io::stderr(), &format!("{prefix}{line}\n"))),
+        }
+    }
+
+    fn print(&mut self, text: &str) {
+        if self.fault.is_none() {
+            self.fault = write(&mut io::stdout(), text).err().map(|error| error.kind());
         }
     }
 
@@ -125,9 +145,22 @@ impl Reporter {
     }
 }
 
-/// A stream that cannot take the line has no reader: there is nobody to tell.
-fn write_line(stream: &mut dyn Write, prefix: &str, line: &dyn Display) {
-    let _ = writeln!(stream, "{prefix}{line}").and_then(|()| stream.flush());
+/// Prints help or a version. A reader that has gone away is no error. The exit code.
+pub fn print_help(text: &str) -> u8 {
+    match write(&mut io::stdout(), text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => 1,
+        _ => 0,
+    }
+}
+
+/// Prints what is wrong with a command line. The exit code.
+pub fn print_mistake(text: &str) -> u8 {
+    drop(write(&mut io::stderr(), text));
+    2
+}
+
+fn write(stream: &mut dyn Write, text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes()).and_then(|()| stream.flush())
 }
 
 /// JSON as Python's `json.dumps` prints it: `", "` and `": "` as separators, and every
@@ -146,6 +179,9 @@ pub(super) fn spaced_json(value: &Value) -> String {
             format!("{{{}}}", members.join(", "))
         }
         Value::String(text) => ascii_string(text),
+        Value::Number(number) if number.is_f64() => {
+            python::float(number.as_f64().unwrap_or_default())
+        }
         other => other.to_string(),
     }
 }
@@ -173,10 +209,10 @@ mod tests {
 
     #[test]
     fn json_is_spaced_sorted_and_ascii_as_pythons() {
-        let value = json!({"b": [1, "ü😀\n"], "a": {"k": null, "f": 1.5}});
+        let value = json!({"b": [1, "ü😀\n"], "a": {"k": null, "f": 1.5, "g": 1e16}});
         assert_eq!(
             spaced_json(&value),
-            r#"{"a": {"f": 1.5, "k": null}, "b": [1, "\u00fc\ud83d\ude00\n"]}"#
+            r#"{"a": {"f": 1.5, "g": 1e+16, "k": null}, "b": [1, "\u00fc\ud83d\ude00\n"]}"#
         );
     }
 

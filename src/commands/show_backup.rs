@@ -1,0 +1,39 @@
+//! `show-backup`: everything that is known of one backup.
+
+use clap::Args;
+
+use super::{Outcome, Site, standings};
+use crate::catalog::Catalog;
+use crate::output::{Failure, Reporter, show_backup};
+use crate::repository::ServerLayout;
+
+/// Arguments of `show-backup`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowBackupArgs {
+    /// Name of the server
+    #[arg(value_name = "SERVER")]
+    pub server: String,
+    /// Backup id, name, or one of latest, oldest, latest-full, last-failed
+    #[arg(value_name = "BACKUP")]
+    pub backup: String,
+}
+
+/// Shows one backup.
+pub fn run(args: &ShowBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
+    let server = site.server(&args.server)?;
+    let layout = ServerLayout::new(server);
+    let catalog = Catalog::load(site.disk.as_ref(), &layout).map_err(|error| {
+        let what = format!("cannot read the catalogue of server {}", server.name);
+        Failure::because(what, &error).hint(error.hint())
+    })?;
+    super::report_damaged(&catalog, out);
+    let backup =
+        catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let retention = match &server.retention_policy {
+        None => "not enforced",
+        // A backup that takes no part in the policy has a dash.
+        Some(_) => standings(server, &catalog, out).get(&backup.id).map_or("-", |own| own.word()),
+    };
+    show_backup(out, &catalog, backup, retention);
+    Ok(0)
+}
