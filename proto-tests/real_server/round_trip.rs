@@ -128,12 +128,10 @@ crate::on_every_version! {
         assert_same_segments(&cluster.pg_wal(), &tapster.archived("main"), 2);
 
         let restored = site.restore("at-moment", &["--target-time", &moment]);
-        wait_for_target(&restored);
+        open_at_target(&restored);
         assert_same_tables(&at_moment, &restored.checksums());
         let there = restored.value("SELECT count(*) FROM ledger").parse::<u64>();
         assert_eq!(there, Ok(committed), "every row that the server had promised");
-        restored.sql("SELECT pg_wal_replay_resume()");
-        restored.wait_until_writable();
         restored.sql("INSERT INTO known VALUES (0, 'written after the restore')");
         restored.stop(Stop::Fast);
 
@@ -147,14 +145,21 @@ crate::on_every_version! {
     }
 }
 
-/// Waits until recovery has stopped at its target.
-pub fn wait_for_target(restored: &Cluster) {
+/// Waits until recovery has stopped at its target, and opens the server there. Before that,
+/// tables that the first transaction behind the target had locked are locked.
+pub fn open_at_target(restored: &Cluster) {
+    let reached =
+        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE true END";
     wait_until(
         "recovery to pause at its target",
         Duration::from_secs(60),
-        || (restored.value("SELECT pg_is_wal_replay_paused()") == "t").then_some(()),
+        || (restored.value(reached) == "t").then_some(()),
         || restored.log_tail(),
     );
+    if restored.value("SELECT pg_is_in_recovery()") == "t" {
+        restored.sql("SELECT pg_wal_replay_resume()");
+    }
+    restored.wait_until_writable();
 }
 
 /// Every archived segment that the server still has is byte for byte the same; at least

@@ -6,7 +6,7 @@
 
 use std::fs::{self, OpenOptions};
 
-use super::round_trip::wait_for_target;
+use super::round_trip::open_at_target;
 use super::scratch::give_to_server;
 use super::tables::assert_same_tables;
 use super::{Cluster, Load, Stop, Tapster};
@@ -71,10 +71,8 @@ fn every_shape_comes_back(major: u32) {
 
     let restored = Cluster::of_directory(major, &data);
     restored.launch();
-    wait_for_target(&restored);
+    open_at_target(&restored);
     assert_same_tables(&expected, &restored.checksums());
-    restored.sql("SELECT pg_wal_replay_resume()");
-    restored.wait_until_writable();
     // Unlogged tables come back empty, and usable.
     restored.sql("INSERT INTO unlogged VALUES (1)");
     assert_eq!(restored.value("SELECT count(*) FROM unlogged"), "1");
