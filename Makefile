@@ -30,7 +30,7 @@ bench: ## micro-benchmarks of the hot paths
 	$(CARGO) bench --locked
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} scripts/fuzz-smoke
+	scripts/fuzz-smoke $${FUZZ_SECONDS:-60}
 
 clean: ## what was built
 	$(CARGO) clean

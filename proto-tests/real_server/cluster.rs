@@ -404,8 +404,8 @@ impl Builder {
 
 /// The data directory that tests with these options copy.
 fn template(major: u32, options: &[String]) -> PathBuf {
-    type Made = Arc<OnceLock<PathBuf>>;
-    static TEMPLATES: OnceLock<Mutex<HashMap<(u32, Vec<String>), Made>>> = OnceLock::new();
+    type Made = HashMap<(u32, Vec<String>), Arc<OnceLock<PathBuf>>>;
+    static TEMPLATES: OnceLock<Mutex<Made>> = OnceLock::new();
     static FOLDER: OnceLock<Scratch> = OnceLock::new();
     let made = {
         let mut all = TEMPLATES.get_or_init(Mutex::default).lock().expect("nobody panics in it");

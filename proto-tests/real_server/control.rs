@@ -268,7 +268,7 @@ impl Permit {
             }
             let cores = std::thread::available_parallelism().map_or(2, usize::from);
             let mut running = RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            while *running >= cores + 1 {
+            while *running > cores {
                 running = FREED.wait(running).unwrap_or_else(std::sync::PoisonError::into_inner);
             }
             *running += 1;

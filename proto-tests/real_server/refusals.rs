@@ -161,7 +161,7 @@ fn another_clusters_wal_is_refused() {
     let tapster = Tapster::of(&cluster);
     let mut receiver = tapster.receive(&cluster);
     let segment = cluster.switch_wal();
-    tapster.wait_for_archived("main", &[segment.clone()]);
+    tapster.wait_for_archived("main", std::slice::from_ref(&segment));
     assert_eq!(receiver.interrupt(), 0);
     let other = Cluster::builder(16).own_identifier().start();
     other.sql("SELECT pg_create_physical_replication_slot('tapster', true)");

@@ -65,6 +65,7 @@ fn root() -> &'static Root {
         let path = PathBuf::from(format!("/tmp/tapster-{}", std::process::id()));
         fs::create_dir(&path).expect("a fresh folder under /tmp");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+        #[expect(clippy::zombie_processes, reason = "it outlives us: that is its purpose")]
         let mut janitor = Command::new("setsid")
             .args(["sh", "-c", JANITOR, "tapster-janitor"])
             .arg(&path)
