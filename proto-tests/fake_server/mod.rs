@@ -1,5 +1,20 @@
-//! Peers that follow a script: what a server may do to us, and what comes of it.
+//! A server that lies, stalls, hangs up and forges: what no real one can be made to do.
+//!
+//! It stands alone, or between the program and a real server whose messages it passes on except
+//! where a script or a forger steps in. What it hears is kept for the test to look at.
 
 pub mod peer;
-
+mod answers;
 mod connecting;
+mod connections;
+mod heard;
+mod server;
+mod talk;
+
+pub use answers::{IDENTIFIER, POSITION};
+pub use heard::Heard;
+pub use server::{Builder, FakeServer};
+pub use talk::Step;
+
+/// One message of the real server: its type and its body.
+pub type Message = (u8, Vec<u8>);
