@@ -5,15 +5,17 @@
 
 pub mod peer;
 mod answers;
+mod checks;
 mod connecting;
 mod connections;
+mod forgeries;
 mod heard;
 mod server;
 mod talk;
 
 pub use answers::{IDENTIFIER, POSITION};
 pub use heard::Heard;
-pub use server::{Builder, FakeServer};
+pub use server::FakeServer;
 pub use talk::Step;
 
 /// One message of the real server: its type and its body.

@@ -80,7 +80,8 @@ impl FakeServer {
     /// The commands that were heard so far.
     pub fn commands(&self) -> Vec<String> {
         let heard = self.heard().into_iter();
-        heard.filter_map(|heard| if let Heard::Query(text) = heard { Some(text) } else { None })
+        heard
+            .filter_map(|heard| if let Heard::Query(text) = heard { Some(text) } else { None })
             .collect()
     }
 
@@ -123,7 +124,10 @@ impl Builder {
 
     /// Gives every message of the real server on a replication connection to a forger, and
     /// sends on what it makes of it.
-    pub fn forge(mut self, forger: impl FnMut(Message) -> Vec<Message> + Send + 'static) -> Builder {
+    pub fn forge(
+        mut self,
+        forger: impl FnMut(Message) -> Vec<Message> + Send + 'static,
+    ) -> Builder {
         self.forger = Some(Box::new(forger));
         self
     }
