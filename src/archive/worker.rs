@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::error::chain;
 use super::{ArchiveError, Archiver, Swept};
 use crate::disk::{Disk, LockFile};
 use crate::repository::{Lock, ServerLayout};
@@ -112,16 +113,6 @@ impl Trouble {
             }
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 const RETRY: Duration = Duration::from_secs(5);

@@ -110,7 +110,7 @@ impl ReceiveError {
     /// XX000 to START_REPLICATION means that positions and history moved between our question
     /// and our request: they are compared anew, not asked for again blindly.
     fn retry_of(&self, error: &NetError) -> Retry {
-        match error.sqlstate() {
+        match error.server_error().map(|error| error.code) {
             Some(SqlState::INTERNAL) => Retry::Slowly,
             _ => error.retry(),
         }

@@ -124,6 +124,11 @@ impl Feedback {
         }
     }
 
+    /// When the server was last heard.
+    pub fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
     /// The highest position that the server was told to be flushed.
     pub fn floor(&self) -> Lsn {
         self.floor
