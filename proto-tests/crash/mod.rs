@@ -1,1 +1,4 @@
-//! crash
+//! What survives a machine that dies, and a disk that refuses.
+
+mod log;
+mod received_wal;

@@ -15,7 +15,7 @@ use super::{ReceiveError, settings};
 use crate::net::{NetError, ServerFacts, Walsender};
 use crate::service::Shutdown;
 use crate::wal::{Lsn, Timeline, TimelineHistory};
-use crate::wire::{NextTimeline, SlotName};
+use crate::wire::{NextTimeline, SlotName, SqlState};
 
 /// A receiver on one connection: `receive-wal`'s for as long as the connection lasts, or a
 /// base backup's own for the WAL that it needs.
@@ -180,6 +180,19 @@ impl Receiver {
         }
     }
 
+    /// The history file of an ancestor of the server's timeline, before its first segment. Not
+    /// every server has kept it; its descendant's file says all that it said.
+    pub(super) async fn fetch_ancestors_history(
+        &self,
+        session: &mut Walsender,
+        timeline: Timeline,
+    ) -> Result<(), ReceiveError> {
+        match self.fetch_history(session, timeline).await {
+            Err(ReceiveError::Net(error)) if is_absent(&error) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
     /// The ancestry of the server's timeline, stored durably.
     ///
     /// # Errors
@@ -191,6 +204,10 @@ impl Receiver {
     ) -> Result<TimelineHistory, ReceiveError> {
         self.histories().fetch(session, timeline).await
     }
+}
+
+fn is_absent(error: &NetError) -> bool {
+    error.server_error().is_some_and(|error| error.code == SqlState::UNDEFINED_FILE)
 }
 
 fn closed(session: &Walsender) -> ReceiveError {

@@ -174,6 +174,9 @@ impl Service<'_> {
             slot,
         };
         let (timeline, position) = self.decide(&start, &receiver)?;
+        if timeline != facts.timeline {
+            receiver.fetch_ancestors_history(&mut session, timeline).await?;
+        }
         let result = receiver.receive(&mut session, (timeline, position), None, shutdown).await;
         self.remember(&receiver, position);
         if result.is_ok() {

@@ -47,7 +47,10 @@ impl DiskFile for ModelFile {
     }
 
     fn write_all_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<(), DiskError> {
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut bytes = Vec::new();
+        for slice in slices {
+            bytes.extend_from_slice(slice);
+        }
         self.disk.call("write", &self.path, |state, fate| {
             self.check_writable()?;
             self.touch(state)?;
