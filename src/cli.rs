@@ -84,6 +84,12 @@ enum Command {
             wrong and what to do. `tapster check --nagios all` is for monitoring."
     )]
     Check(commands::check::CheckArgs),
+    /// Receive WAL from a server for as long as it runs, or look after the replication slot
+    #[command(after_help = "Example:\n\n  tapster receive-wal --create-slot main\n  tapster \
+            receive-wal main\n\nThe second one runs until SIGINT or SIGTERM, or `tapster \
+            receive-wal --stop main`, and goes on by itself when the server comes back. Finished \
+            segments go to wals/ at once.")]
+    ReceiveWal(commands::receive_wal::ReceiveWalArgs),
     /// List the backups of servers, newest first
     #[command(
         visible_alias = "list-backup",
@@ -113,6 +119,7 @@ impl Command {
     fn run(&self, site: &Site, out: &mut Reporter) -> Outcome {
         match self {
             Command::Check(args) => commands::check::run(args, site, out),
+            Command::ReceiveWal(args) => commands::receive_wal::run(args, site, out),
             Command::ListBackups(args) => commands::list_backups::run(args, site, out),
             Command::ShowBackup(args) => commands::show_backup::run(args, site, out),
             Command::ListServers(args) => commands::list_servers::run(args, site, out),
@@ -124,7 +131,9 @@ impl Command {
     /// output stands on the same terminal.
     fn quietest_log_level(&self) -> &'static str {
         match self {
+            Command::ReceiveWal(args) if args.receives() => "INFO",
             Command::Check(_)
+            | Command::ReceiveWal(_)
             | Command::ListBackups(_)
             | Command::ListServers(_)
             | Command::ShowBackup(_)

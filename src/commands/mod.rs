@@ -6,6 +6,7 @@
 pub mod connect;
 pub mod check;
 pub mod switch_wal;
+pub mod receive_wal;
 pub mod list_backups;
 pub mod show_backup;
 pub mod list_servers;

@@ -42,6 +42,13 @@ pub struct ReceiveWalArgs {
     pub drop_slot: bool,
 }
 
+impl ReceiveWalArgs {
+    /// Whether this is the long runner, and not one of its small services.
+    pub fn receives(&self) -> bool {
+        !(self.stop || self.reset || self.create_slot || self.drop_slot)
+    }
+}
+
 /// Does the one thing that was asked for.
 pub fn run(args: &ReceiveWalArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let server = site.server(&args.server)?;
@@ -141,7 +148,9 @@ fn stop(server: &ServerConfig, out: &mut Reporter) -> Outcome {
         ))
     };
     let number = LockFile::holder(&path)
-        .map_err(|error| Failure::because(format_args!("cannot stop receive-wal of {name}"), &error))?
+        .map_err(|error| {
+            Failure::because(format_args!("cannot stop receive-wal of {name}"), &error)
+        })?
         .ok_or_else(none)?;
     let process = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or_else(none)?;
     match kill_process(process, Signal::TERM) {

@@ -18,9 +18,9 @@ pub(super) fn run(server: &ServerConfig, site: &Site, out: &mut Reporter) -> Out
     let layout = ServerLayout::new(server);
     let disk = site.disk.as_ref();
     let what = format!("cannot reset receive-wal of server {name}");
-    layout.create_directories(disk).map_err(|error| {
-        Failure::because(&what, &error).hint(error.hint())
-    })?;
+    layout
+        .create_directories(disk)
+        .map_err(|error| Failure::because(&what, &error).hint(error.hint()))?;
     let busy = format!(
         "Unable to reset the status of receive-wal for server {name}. Process is still running"
     );

@@ -65,9 +65,8 @@ pub(super) fn drop(server: &ServerConfig, out: &mut Reporter) -> Outcome {
 }
 
 fn required(server: &ServerConfig, verb: &str) -> Result<SlotName, Failure> {
-    let unable = |why| {
-        Failure::new(format_args!("Unable to {verb} a physical replication slot: {why}"))
-    };
+    let unable =
+        |why| Failure::new(format_args!("Unable to {verb} a physical replication slot: {why}"));
     if !server.streaming_archiver && server.backup_method != BackupMethod::Postgres {
         return Err(unable("streaming connection not configured"));
     }
