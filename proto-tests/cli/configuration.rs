@@ -107,7 +107,7 @@ fn a_file_that_is_not_there_or_cannot_be_read_is_refused_by_name() {
         return; // Nothing is unreadable for root.
     }
     let path = site.path("tapster.conf");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0)).expect("mode");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).expect("mode");
     assert!(site.run(&["list-servers"]).stderr.contains("try: let this user read it"));
 }
 

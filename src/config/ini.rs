@@ -189,6 +189,8 @@ pub struct Interpolated {
     pub text: String,
     /// Whether Barman could not read the value: a `%` that is not written `%%%%`.
     pub foreign: bool,
+    /// How many references it took.
+    references: usize,
 }
 
 /// A reference that leads nowhere or for ever in a circle.
@@ -200,16 +202,22 @@ pub enum InterpolationFault {
     /// References deeper than [`DEPTH_MAX`].
     #[error("%({0})s refers to itself")]
     Circle(String),
+    /// References that multiply.
+    #[error("the value holds more than {REFERENCES_MAX} references")]
+    TooMany,
 }
 
 /// How deep references may nest: the limit of `configparser`.
 const DEPTH_MAX: usize = 10;
+/// A bound on what references to references can grow to.
+const REFERENCES_MAX: usize = 1000;
 
 /// Replaces `%(name)s` by what `lookup` gives and `%%%%`, `%%` by a percent sign.
 ///
 /// A percent sign that begins none of these stays: connection URIs are full of them.
 pub fn interpolate(value: &str, lookup: &Lookup<'_>) -> Result<Interpolated, InterpolationFault> {
-    let mut done = Interpolated { text: String::with_capacity(value.len()), foreign: false };
+    let mut done =
+        Interpolated { text: String::with_capacity(value.len()), foreign: false, references: 0 };
     expand(value, lookup, 0, &mut done)?;
     Ok(done)
 }
@@ -227,6 +235,10 @@ fn expand(
         if let Some((name, behind)) = reference(rest) {
             if depth >= DEPTH_MAX {
                 return Err(InterpolationFault::Circle(name.to_owned()));
+            }
+            done.references += 1;
+            if done.references > REFERENCES_MAX {
+                return Err(InterpolationFault::TooMany);
             }
             let key = name.to_lowercase();
             let inner = lookup(&key).ok_or_else(|| InterpolationFault::Unknown(name.to_owned()))?;
