@@ -7,4 +7,5 @@ mod tls;
 mod real_server;
 mod crash;
 mod cli;
+mod docs;
 mod tidy;
