@@ -149,10 +149,15 @@ impl Tapster {
         receiver
     }
 
-    /// The archived segments of a server, by name, wherever in `wals/` they are.
+    /// The archived segments and history files of a server, by name, wherever in `wals/` they
+    /// are.
     pub fn archived(&self, name: &str) -> std::collections::BTreeMap<String, PathBuf> {
         let mut found = std::collections::BTreeMap::new();
         for folder in fs::read_dir(self.server(name).join("wals")).into_iter().flatten().flatten() {
+            let file = folder.file_name().to_string_lossy().into_owned();
+            if file.ends_with(".history") {
+                found.insert(file, folder.path());
+            }
             for file in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
                 found.insert(file.file_name().to_string_lossy().into_owned(), file.path());
             }
