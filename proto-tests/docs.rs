@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tapster::config::{Config, ConfigSource, Kind, options::OPTIONS};
 use tapster::conninfo::{ConnectOptions, Purpose};
 
+use crate::real_server::{Cluster, scratch};
 use crate::tls::workshop::{Files, Home};
 
 fn top() -> &'static Path {
@@ -160,4 +161,49 @@ fn option_table() -> String {
 
 fn code(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn the_roles_of_the_manual_may_do_what_a_backup_needs() {
+    let blocks = blocks("sql");
+    let (_, statements) = blocks
+        .iter()
+        .find(|(origin, text)| origin == "connections.md" && text.contains("CREATE ROLE"))
+        .expect("the statements that make the roles");
+    // The tests' cluster has roles of these names already, with all rights.
+    let statements = statements.replace("barman", "clerk");
+    for major in [15, 18] {
+        let cluster = Cluster::start(major);
+        for statement in statements.lines().filter(|line| !line.trim().is_empty()) {
+            cluster.sql(statement);
+        }
+        let files = Files::new();
+        let socket = cluster.socket().display().to_string();
+        let (home, port) = (files.path("home").display().to_string(), cluster.port());
+        let configuration = format!(
+            "[barman]\nbarman_home = {home}\n[main]\nbackup_method = postgres\n\
+             streaming_archiver = on\nslot_name = x\n\
+             conninfo = host={socket} port={port} user=clerk dbname=postgres\n\
+             streaming_conninfo = host={socket} port={port} user=streaming_clerk\n"
+        );
+        let configuration = files.put("tapster.conf", configuration, 0o600);
+        let output = scratch::command(env!("CARGO_BIN_EXE_tapster"))
+            .args(["-c", &configuration, "check", "main"])
+            .output()
+            .expect("tapster runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        for line in [
+            "PostgreSQL: OK",
+            "PostgreSQL streaming: OK",
+            "superuser or standard user with backup privileges: OK",
+        ] {
+            assert!(said.contains(line), "{major}: {line} is missing\n{said}");
+        }
+        let switched = scratch::command(env!("CARGO_BIN_EXE_tapster"))
+            .args(["-c", &configuration, "switch-wal", "--force", "main"])
+            .output()
+            .expect("tapster runs");
+        let said = String::from_utf8_lossy(&switched.stderr);
+        assert!(switched.status.success(), "{major}: {said}");
+    }
 }

@@ -273,3 +273,27 @@ fn a_root_file_without_certificates_or_with_broken_ones_is_an_error_in_every_mod
     let junk = pem("CERTIFICATE", &[0x30, 0x00]);
     assert!(matches!(connect(&server, &junk, "require"), Err(TlsError::Malformed { .. })));
 }
+
+#[test]
+fn a_certificate_changed_in_any_byte_or_cut_anywhere_is_refused() {
+    let root = Authority::root("root");
+    let files = Files::new();
+    files.put(".postgresql/root.crt", root.pem(), 0o644);
+    let options = files.options("host=db sslmode=verify-ca");
+    let client = tapster::net::tls::TlsClient::new(&options).unwrap();
+    for mut server in [root.issue(&["db"], no_change), root.issue_version_1("db")] {
+        Peer::new(&server).connect_with(&client, "db").expect("unchanged");
+        let whole = server.chain[0].to_vec();
+        for position in 0..whole.len() {
+            for changed in [whole[position] ^ 0x01, whole[position] ^ 0x80, !whole[position]] {
+                let mut der = whole.clone();
+                der[position] = changed;
+                server.chain[0] = der.into();
+                let result = Peer::new(&server).connect_with(&client, "db");
+                assert!(result.is_err(), "{changed:02x} at {position} was accepted");
+            }
+            server.chain[0] = whole[..position].to_vec().into();
+            assert!(Peer::new(&server).connect_with(&client, "db").is_err(), "cut at {position}");
+        }
+    }
+}

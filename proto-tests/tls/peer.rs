@@ -82,9 +82,13 @@ impl Peer {
 
     /// Shakes hands with a client of these options; an echo proves that bytes pass.
     pub fn connect(self, options: &TlsOptions, host: &str) -> Result<Connected, TlsError> {
-        let client = TlsClient::new(options)?;
+        self.connect_with(&TlsClient::new(options)?, host)
+    }
+
+    /// The same with a client that is there already.
+    pub fn connect_with(self, client: &TlsClient, host: &str) -> Result<Connected, TlsError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(self.shake_hands(&client, host))
+        runtime.block_on(self.shake_hands(client, host))
     }
 
     async fn shake_hands(self, client: &TlsClient, host: &str) -> Result<Connected, TlsError> {
