@@ -5,6 +5,7 @@
 
 pub mod ini;
 pub mod options;
+pub mod reference;
 mod error;
 mod name;
 mod server;
