@@ -209,14 +209,3 @@ fn a_log_file_that_cannot_be_opened_is_a_warning() {
     assert!(outcome.stderr.starts_with("WARNING: cannot open log file /nonexistent/tapster.log"));
     assert_eq!((outcome.stdout.as_str(), outcome.code), ("main\n", 0));
 }
-
-#[test]
-fn the_manual_lists_every_option_as_the_table_has_it() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md");
-    let page = tapster::config::reference::page();
-    if std::env::var_os("TAPSTER_WRITE_DOCS").is_some() {
-        std::fs::write(&path, &page).expect("written");
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page, "write it anew: TAPSTER_WRITE_DOCS=1 make test");
-}

@@ -5,7 +5,6 @@
 
 pub mod ini;
 pub mod options;
-pub mod reference;
 mod error;
 mod name;
 mod server;
