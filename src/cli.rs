@@ -105,6 +105,17 @@ enum Command {
     /// List the servers of the configuration
     #[command(visible_alias = "list-server", after_help = "Example:\n\n  tapster list-servers")]
     ListServers(commands::list_servers::ListServersArgs),
+    /// Restore a backup into an empty directory, ready to be started
+    #[command(
+        visible_alias = "recover",
+        after_help = "\
+Examples:
+
+  tapster restore main latest /srv/restored
+  tapster restore main auto /srv/restored --target-time '2026-11-23 06:33:03+00'
+  tapster restore main 20261123T062541 /srv/restored --tablespace fast:/srv/fast"
+    )]
+    Restore(commands::restore::RestoreArgs),
     /// Have the server close its current WAL segment
     #[command(
         visible_alias = "switch-xlog",
@@ -123,6 +134,7 @@ impl Command {
             Command::ListBackups(args) => commands::list_backups::run(args, site, out),
             Command::ShowBackup(args) => commands::show_backup::run(args, site, out),
             Command::ListServers(args) => commands::list_servers::run(args, site, out),
+            Command::Restore(args) => commands::restore::run(args, site, out),
             Command::SwitchWal(args) => commands::switch_wal::run(args, site, out),
         }
     }
@@ -136,6 +148,7 @@ impl Command {
             | Command::ReceiveWal(_)
             | Command::ListBackups(_)
             | Command::ListServers(_)
+            | Command::Restore(_)
             | Command::ShowBackup(_)
             | Command::SwitchWal(_) => "WARNING",
         }

@@ -15,11 +15,13 @@ pub mod load;
 pub mod standby;
 pub mod tables;
 pub mod tapster;
+pub mod stored;
 pub mod certificates;
 
 mod connecting;
 mod promises;
 mod tls;
+mod restore;
 mod round_trip;
 mod shapes;
 mod refusals;

@@ -10,6 +10,7 @@ pub mod receive_wal;
 pub mod list_backups;
 pub mod show_backup;
 pub mod list_servers;
+pub mod restore;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

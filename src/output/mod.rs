@@ -10,6 +10,7 @@ mod progress;
 mod redact;
 mod reporter;
 mod show_backup;
+mod restore;
 
 pub use check::{CheckLine, NagiosServer, print_check, print_nagios};
 pub use failure::Failure;
@@ -18,4 +19,5 @@ pub use list_backups::list_backups;
 pub use progress::{NoProgress, Progress, ShownProgress};
 pub use redact::redact;
 pub use reporter::{OutputFormat, Reporter, print_help, print_mistake};
+pub use restore::{restore_done, restore_step};
 pub use show_backup::show_backup;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::xlogdb::{self, XlogDb, XlogLine};
-use super::{RepositoryError, ServerLayout};
+use super::{Lock, RepositoryError, ServerLayout};
+use crate::disk::LockFile;
 use crate::disk::{Disk, FileKind};
 use crate::wal::WalFileName;
 
@@ -32,7 +33,7 @@ const MAGICS: &[(&[u8], &str)] = &[
 
 /// Rewrites the database from the tree of archived files, under its lock.
 pub fn rebuild(disk: &dyn Disk, layout: &ServerLayout) -> Result<Rebuilt, RepositoryError> {
-    let _lock = xlogdb::lock(layout)?;
+    let _lock = LockFile::acquire_waiting(&layout.lock(Lock::XlogDb))?;
     let db = from_tree(disk, layout)?;
     xlogdb::write_all(disk, &layout.xlogdb(), db.lines.iter())?;
     let mut rebuilt = Rebuilt::default();

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::layout::FILE_MODE;
 use super::{Lock, RepositoryError, ServerLayout, python};
-use crate::disk::{self, Disk, LockError, LockFile};
+use crate::disk::LockFile;
+use crate::disk::{self, Disk};
 use crate::wal::WalFileName;
 
 /// One line: five columns, separated by tabs.
@@ -99,10 +99,10 @@ impl XlogDb {
 
     /// Reads the database under its lock; an empty one when there is none.
     pub fn read(disk: &dyn Disk, layout: &ServerLayout) -> Result<XlogDb, RepositoryError> {
-        let _lock = match lock(layout) {
+        let _lock = match LockFile::acquire_waiting(&layout.lock(Lock::XlogDb)) {
             Ok(lock) => Some(lock),
             // Someone who may read the repository but not write to it can still list it.
-            Err(LockError::Disk(error)) if may_not_write(&error) => None,
+            Err(disk::LockError::Disk(error)) if may_not_write(&error) => None,
             Err(error) => return Err(error.into()),
         };
         XlogDb::read_locked(disk, layout)
@@ -126,28 +126,6 @@ impl XlogDb {
     }
 }
 
-/// How long the lock may be held by others before that is worth a word. Barman's readers hold
-/// it while they print, so that a pager at their end holds it too.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Takes the lock of the database, and says so when that takes long.
-pub fn lock(layout: &ServerLayout) -> Result<LockFile, LockError> {
-    let path = layout.lock(Lock::XlogDb);
-    let began = Instant::now();
-    let mut pause = Duration::from_millis(1);
-    while began.elapsed() < PATIENCE {
-        match LockFile::acquire(&path) {
-            Err(LockError::Held { .. }) => thread::sleep(pause),
-            result => return result,
-        }
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
-    if let Err(error) = LockFile::acquire(&path) {
-        tracing::warn!("still waiting: {error}");
-    }
-    LockFile::acquire_waiting(&path)
-}
-
 fn may_not_write(error: &disk::DiskError) -> bool {
     use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(error.source.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
@@ -159,7 +137,7 @@ pub fn append(
     layout: &ServerLayout,
     lines: &[XlogLine],
 ) -> Result<(), RepositoryError> {
-    let _lock = lock(layout)?;
+    let _lock = LockFile::acquire_waiting(&layout.lock(Lock::XlogDb))?;
     append_locked(disk, layout, lines)
 }
 

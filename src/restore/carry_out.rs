@@ -1,14 +1,14 @@
 //! A plan is carried out: unpack, link, copy WAL, configure, make durable, and only then put
 //! the file in place without which no server starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::disk::{Disk, durable};
 use crate::manifest::Manifest;
 use crate::output::Progress;
-use crate::repository::{BackupInfo, BackupMode, ServerLayout};
+use crate::repository::{BackupId, BackupInfo, BackupMode, ServerLayout};
 use crate::wal::ControlFile;
 
 use super::check::ManifestCheck;
@@ -46,7 +46,12 @@ pub struct Job<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<'a> {
     /// The wishes have passed; nothing has been written.
-    Starting,
+    Starting {
+        /// The backup.
+        backup: BackupId,
+        /// The data directory.
+        destination: &'a Path,
+    },
     /// The plan stands. It may hold warnings.
     Planned(&'a RestorePlan),
     /// Members are being unpacked.
@@ -105,7 +110,7 @@ pub fn restore(
     let facts = BackupFacts::of(job.info)?;
     let tablespaces = place_tablespaces(&facts, job.wishes)?;
     check_destinations(job.target, &job.wishes.destination, &tablespaces)?;
-    observer.step(&Step::Starting);
+    observer.step(&Step::Starting { backup: job.info.id, destination: &job.wishes.destination });
     observer.progress().phase("looking at the archive");
     let shelf = Shelf { disk: job.repository, layout: job.layout };
     let identity = WalIdentity { segment_size: facts.range.segment_size, system: facts.system };
@@ -119,7 +124,7 @@ pub fn restore(
     let sources = Sources::find(job, &plan)?;
     shelf.check(&plan.wal, &identity)?;
     check_room(job.target, &plan, sources.main.length(), &sources.tablespace_lengths())?;
-    let mut work = Work { job, plan: &plan, sources: &sources, observer, bytes: 0 };
+    let mut work = Work { job, plan: &plan, sources: &sources, observer, bytes: 0, phase_began: 0 };
     let configuration = work.carry_out(&shelf, &identity)?;
     let bytes = work.bytes;
     Ok(Restored { configuration, bytes, started, plan })
@@ -161,10 +166,6 @@ impl Sources {
     fn tablespace_lengths(&self) -> Vec<u64> {
         self.tablespaces.iter().map(Source::length).collect()
     }
-
-    fn length(&self) -> u64 {
-        self.main.length() + self.tablespace_lengths().iter().sum::<u64>()
-    }
 }
 
 struct Work<'w, 'j> {
@@ -172,7 +173,10 @@ struct Work<'w, 'j> {
     plan: &'w RestorePlan,
     sources: &'w Sources,
     observer: &'w mut dyn Observer,
+    /// Read so far.
     bytes: u64,
+    /// The same when the current phase began.
+    phase_began: u64,
 }
 
 impl<'j> Work<'_, 'j> {
@@ -181,8 +185,6 @@ impl<'j> Work<'_, 'j> {
         shelf: &Shelf<'_>,
         identity: &WalIdentity,
     ) -> Result<Configured, RestoreError> {
-        let total = self.sources.length() + self.plan.wal_bytes();
-        self.observer.progress().total(total);
         let mut tree = Tree::create(self.job.target, &self.plan.destination)?;
         let backup = &self.plan.backup;
         tree.mark(&format!("backup {} of server {}\n", backup.id, backup.server))?;
@@ -228,7 +230,7 @@ impl<'j> Work<'_, 'j> {
         check: Option<&mut ManifestCheck>,
     ) -> Result<Option<Vec<u8>>, RestoreError> {
         let name = source.path().file_name().unwrap_or_default().to_string_lossy();
-        self.observer.progress().phase(&format!("unpacking {name}"));
+        self.begin_phase(&format!("unpacking {name}"), source.length());
         let mut unpacker = Unpacker::new(tree, origin, source.path(), check);
         let disk = self.job.repository;
         source.unpack(disk, &mut unpacker, &mut |bytes| self.moved(bytes))?;
@@ -301,7 +303,7 @@ impl<'j> Work<'_, 'j> {
         identity: &WalIdentity,
     ) -> Result<(), RestoreError> {
         self.observer.step(&Step::CopyingWal);
-        self.observer.progress().phase("copying WAL");
+        self.begin_phase("copying WAL", self.plan.wal_bytes());
         let plan = self.plan;
         let directory = plan.wal_directory;
         tree.ensure_directory(&InnerPath::parse(directory.as_bytes())?)?;
@@ -344,9 +346,16 @@ impl<'j> Work<'_, 'j> {
         })
     }
 
+    fn begin_phase(&mut self, name: &str, bytes: u64) {
+        let progress = self.observer.progress();
+        progress.phase(name);
+        progress.total(bytes);
+        self.phase_began = self.bytes;
+    }
+
     fn moved(&mut self, bytes: u64) -> Result<(), RestoreError> {
         self.bytes += bytes;
-        self.observer.progress().done(self.bytes);
+        self.observer.progress().done(self.bytes - self.phase_began);
         match self.observer.interrupted() {
             true => Err(RestoreError::Interrupted),
             false => Ok(()),

@@ -8,6 +8,7 @@
 
 // Decisions.
 pub mod target;
+pub mod choose;
 pub mod facts;
 pub mod selection;
 pub mod plan;

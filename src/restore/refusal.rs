@@ -57,6 +57,18 @@ pub enum Refusal {
     /// Without it the server would begin recovery at the wrong place, and destroy the copy.
     #[error("the backup has no backup_label, and backup.info has none either")]
     NoBackupLabel,
+    /// Every backup ended behind the target, or there is none.
+    #[error("Cannot find any candidate backup for recovery.")]
+    NoCandidate,
+    /// `auto` cannot tell which backup such a target needs.
+    #[error(
+        "For PITR without a backup_id, the only possible recovery targets are target_time and \
+         target_lsn. 'target_{target}' recovery target is not allowed without a backup_id."
+    )]
+    NotComparable {
+        /// The kind of target.
+        target: &'static str,
+    },
     /// An action needs a target.
     #[error("Can't enable recovery target action when PITR is not required")]
     ActionWithoutTarget,

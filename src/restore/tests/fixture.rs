@@ -44,7 +44,7 @@ pub struct Witness {
 impl Observer for Witness {
     fn step(&mut self, step: &Step<'_>) {
         let text = format!("{step:?}");
-        self.steps.push(text.split(['(', ' ']).next().unwrap_or_default().to_owned());
+        self.steps.push(text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned());
     }
     fn warning(&mut self, text: &str) {
         self.warnings.push(text.to_owned());

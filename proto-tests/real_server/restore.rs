@@ -1,0 +1,239 @@
+//! A restore is good when the server that comes up has the tables of the moment that was asked
+//! for. Nothing else counts, and nobody but the server can say so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::scratch::give_to_server;
+use super::stored::{Shape, store_backup, store_wal, store_wal_before};
+use super::tables::{Checksums, assert_same_tables};
+use super::{Cluster, Stop, Tapster};
+
+const ID: &str = "20261123T062541";
+
+/// A path that a shell, a configuration file and `%p` all stumble over.
+const AWKWARD: &str = "it's a \"50%\" $HOME\\ path";
+
+/// A cluster with something in it, and a folder for what is restored.
+fn cluster(major: u32) -> (Cluster, Tapster, PathBuf) {
+    let cluster = Cluster::start(major);
+    cluster.sql("CREATE TABLE t AS SELECT n, md5(n::text) AS v FROM generate_series(1, 5000) n");
+    let tapster = Tapster::of(&cluster);
+    let folder = cluster.folder("restored");
+    (cluster, tapster, folder)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// Starts what was restored, and waits until it is open.
+fn launch(major: u32, data: &Path) -> Cluster {
+    let restored = Cluster::of_directory(major, data);
+    restored.launch();
+    restored.wait_until_writable();
+    restored
+}
+
+crate::on_every_version! {
+    fn restore_to_the_end_has_every_commit_of_the_open_segment(major) {
+        let (cluster, tapster, folder) = cluster(major);
+        let cold = cluster.create_tablespace("cold storage");
+        cluster.sql("CREATE TABLE far (v text) TABLESPACE \"cold storage\"");
+        cluster.sql("CREATE DATABASE empty");
+        let shape = if major % 2 == 0 { Shape::Archives } else { Shape::Directories };
+        store_backup(&cluster, &tapster, ID, shape);
+        cluster.sql("INSERT INTO far SELECT md5(n::text) FROM generate_series(1, 5000) n");
+        cluster.advance_wal(2);
+        cluster.sql("INSERT INTO t VALUES (0, 'the last commit')");
+        let expected = cluster.checksums();
+        store_wal(&cluster, &tapster);
+        cluster.stop(Stop::Crash);
+
+        let (data, moved) = (folder.join(AWKWARD), folder.join("moved 'cold'"));
+        let rule = format!("cold storage:{}", text(&moved));
+        let outcome =
+            tapster.ok(&["restore", "main", "latest", text(&data), "--tablespace", &rule]);
+        assert!(outcome.stdout.contains("successfully prepared for recovery"), "{outcome}");
+        fs::remove_dir_all(&cold).expect("the old tablespace is not needed");
+        give_to_server(&moved);
+        let restored = launch(major, &data);
+        assert_same_tables(&expected, &restored.checksums());
+        restored.sql("CREATE TABLE more TABLESPACE \"cold storage\" AS SELECT 1");
+    }
+}
+
+/// What the cluster held at a moment, and the ways to name the moment.
+struct Moment {
+    tables: Checksums,
+    time: String,
+    lsn: String,
+}
+
+/// Backs up, writes, remembers a moment, writes again.
+fn moment(cluster: &Cluster, tapster: &Tapster) -> Moment {
+    store_backup(cluster, tapster, ID, Shape::Archives);
+    cluster.sql("INSERT INTO t VALUES (0, 'before')");
+    cluster.advance_wal(2);
+    cluster.sql("UPDATE t SET v = 'before' WHERE n < 100");
+    let moment = Moment {
+        tables: cluster.checksums(),
+        time: cluster.value("SELECT clock_timestamp()"),
+        lsn: cluster.value("SELECT pg_current_wal_insert_lsn()"),
+    };
+    cluster.sql("SELECT pg_create_restore_point('before the mistake')");
+    cluster.sql("DROP TABLE t");
+    cluster.advance_wal(1);
+    cluster.sql("CREATE TABLE later AS SELECT 1 AS n");
+    store_wal(cluster, tapster);
+    moment
+}
+
+crate::on_every_version! {
+    fn restore_to_a_moment_has_the_tables_of_that_moment(major) {
+        let (cluster, tapster, folder) = cluster(major);
+        let moment = moment(&cluster, &tapster);
+        for (number, target) in [
+            ["--target-time", &moment.time],
+            ["--target-lsn", &moment.lsn],
+            ["--target-name", "before the mistake"],
+        ].into_iter().enumerate() {
+            let data = folder.join(format!("{AWKWARD} {number}"));
+            let mut arguments = vec!["restore", "main", ID, text(&data)];
+            arguments.extend(target);
+            arguments.extend(["--target-action", "promote"]);
+            tapster.ok(&arguments);
+            let restored = launch(major, &data);
+            assert_same_tables(&moment.tables, &restored.checksums());
+            assert!(!data.join("barman_wal").exists(), "the copies of WAL have served");
+        }
+    }
+}
+
+#[test]
+fn restore_to_consistency_needs_no_more_than_the_backups_own_wal() {
+    for major in [10, 15] {
+        let (cluster, tapster, folder) = cluster(major);
+        let expected = cluster.checksums();
+        store_backup(&cluster, &tapster, ID, Shape::Archives);
+        cluster.switch_wal();
+        cluster.sql("DROP TABLE t");
+        cluster.advance_wal(3);
+        store_wal(&cluster, &tapster);
+        let data = folder.join("data");
+        tapster.ok(&[
+            "recover",
+            "main",
+            "auto",
+            text(&data),
+            "--target-tli",
+            "1",
+            "--target-action",
+            "promote",
+        ]);
+        let count = fs::read_dir(data.join("barman_wal")).expect("WAL").count();
+        assert!(count > 3, "--target-tli alone is the end of that timeline");
+        let data = folder.join("immediate");
+        let immediate = ["--target-immediate", "--target-action", "promote"];
+        let mut arguments = vec!["restore", "main", "latest", text(&data)];
+        arguments.extend(immediate);
+        tapster.ok(&arguments);
+        let count = fs::read_dir(data.join("barman_wal")).expect("WAL").count();
+        assert!((1..=2).contains(&count), "{count} segments");
+        assert_same_tables(&expected, &launch(major, &data).checksums());
+    }
+}
+
+#[test]
+fn restore_follows_a_promotion_to_a_moment_behind_it() {
+    for major in [12, 15, 18] {
+        let (primary, tapster, folder) = cluster(major);
+        store_backup(&primary, &tapster, ID, Shape::Archives);
+        // Before the checkpoint that the standby's copy makes; its open segment stays behind
+        // in streaming/ as a stale one, which must not get in the way.
+        primary.advance_wal(1);
+        store_wal(&primary, &tapster);
+        let standby = primary.standby();
+        primary.advance_wal(1);
+        primary.sql("INSERT INTO t VALUES (0, 'on timeline 1')");
+        primary.wait_for_standby(&standby);
+        let first = primary.checksums();
+        store_wal(&primary, &tapster);
+        primary.stop(Stop::Crash);
+        standby.promote();
+        standby.sql("INSERT INTO t VALUES (-1, 'on timeline 2')");
+        standby.advance_wal(2);
+        let second = standby.checksums();
+        let time = standby.value("SELECT clock_timestamp()");
+        standby.sql("DROP TABLE t");
+        store_wal(&standby, &tapster);
+
+        let data = folder.join("second");
+        tapster.ok(&[
+            "restore",
+            "main",
+            ID,
+            text(&data),
+            "--target-time",
+            &time,
+            "--target-action",
+            "promote",
+        ]);
+        let restored = launch(major, &data);
+        assert_same_tables(&second, &restored.checksums());
+        assert_eq!(restored.value("SELECT timeline_id FROM pg_control_checkpoint()"), "3");
+
+        // Without a target the backup's own timeline counts, and the other is mentioned. Its
+        // open segment was superseded by the promotion: only complete ones come back.
+        let data = folder.join("first");
+        let outcome = tapster.ok(&["restore", "main", ID, text(&data)]);
+        assert!(outcome.stderr.contains("newer timelines (2)"), "{outcome}");
+        let restored = launch(major, &data);
+        let without_the_last = restored.value("SELECT count(*) FROM t");
+        assert_eq!(without_the_last, "5000", "{first:?}");
+    }
+}
+
+#[test]
+fn restore_refuses_what_cannot_come_up_before_it_writes() {
+    let (cluster, tapster, folder) = cluster(15);
+    store_backup(&cluster, &tapster, ID, Shape::Archives);
+    cluster.advance_wal(3);
+    let open = cluster.value("SELECT pg_walfile_name(pg_current_wal_flush_lsn())");
+    store_wal_before(&cluster, &tapster, &open);
+    cluster.stop(Stop::Fast);
+    let data = folder.join("data");
+    let refuse = |arguments: &[&str], text_of_error: &str| {
+        let line = [&["restore", "main", ID, text(&data)][..], arguments].concat();
+        let outcome = tapster.refused(&line);
+        assert!(outcome.stderr.contains(text_of_error), "{outcome}");
+        assert!(!data.exists(), "{outcome}");
+    };
+    refuse(&["--target-time", "2020-01-01 00:00:00+00"], "is before the backup end time 2");
+    refuse(&["--target-time", "garbage"], "Unable to parse the target time parameter 'garbage'");
+    refuse(&["--target-lsn", "0/1"], "is before the backup end lsn");
+    refuse(&["--target-lsn", "FF/0"], "is not in the WAL that is there");
+    refuse(&["--target-tli", "7"], "timeline 7 does not exist");
+    refuse(&["--target-xid", "1", "--target-name", "a"], "You cannot specify multiple targets");
+    refuse(&["--target-action", "promote"], "when PITR is not required");
+    refuse(&["--target-action", "foo"], "'foo' is not a valid recovery target action");
+    refuse(&["--tablespace", "nosuch:/x"], "Invalid tablespace name 'nosuch'");
+    refuse(&["--get-wal"], "--get-wal");
+    let auto = ["restore", "main", "auto", text(&data), "--target-time", "2020-01-01"];
+    let outcome = tapster.refused(&auto);
+    assert!(outcome.stderr.contains("Cannot find any candidate backup"), "{outcome}");
+    let outcome = tapster.refused(&["restore", "main", "nosuch", text(&data)]);
+    assert!(outcome.stderr.contains("Unknown backup 'nosuch' for server 'main'"), "{outcome}");
+
+    fs::create_dir_all(data.join("precious")).expect("a folder");
+    let outcome = tapster.refused(&["restore", "main", ID, text(&data)]);
+    assert!(outcome.stderr.contains("is not empty"), "{outcome}");
+    fs::remove_dir(data.join("precious")).expect("it is empty");
+
+    for segment in tapster.archived("main").values() {
+        fs::remove_file(segment).expect("it was there");
+    }
+    let outcome = tapster.refused(&["restore", "main", ID, text(&data)]);
+    assert!(outcome.stderr.contains("is missing"), "{outcome}");
+    assert_eq!(fs::read_dir(&data).expect("it stays").count(), 0);
+}

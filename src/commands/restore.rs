@@ -1,0 +1,236 @@
+//! `restore`: a stored backup becomes a data directory.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use super::{Outcome, Site, runtime};
+use crate::catalog::Catalog;
+use crate::config::ServerConfig;
+use crate::disk::lock::LockFile;
+use crate::output::{
+    Failure, NoProgress, OutputFormat, Progress, Reporter, ShownProgress, restore_done,
+    restore_step,
+};
+use crate::repository::{BackupInfo, Lock, ServerLayout, ServerName};
+use crate::restore::choose::newest_before;
+use crate::restore::plan::Wishes;
+use crate::restore::target::{Goal, TargetAction, TargetTimeline, TargetWords};
+use crate::restore::{Job, Observer, Restored, Step, restore};
+use crate::service::{Shutdown, now};
+use crate::wal::Lsn;
+
+/// Arguments of `restore`.
+#[derive(Args, Clone, Debug)]
+pub struct RestoreArgs {
+    /// The server in the configuration
+    #[arg(value_name = "SERVER")]
+    pub server: String,
+    /// An id or a name, latest, oldest, or auto: the newest that reaches the target
+    #[arg(value_name = "BACKUP")]
+    pub backup: String,
+    /// The data directory to be made: absent, or empty
+    #[arg(value_name = "DIRECTORY")]
+    pub destination: PathBuf,
+    /// Recover up to this time, as in '2026-11-23 06:33:03+00'
+    #[arg(long, value_name = "TIME")]
+    pub target_time: Option<String>,
+    /// Recover up to this transaction
+    #[arg(long, value_name = "XID")]
+    pub target_xid: Option<String>,
+    /// Recover up to this position in the WAL, as in 0/33CFBD8
+    #[arg(long, value_name = "LSN")]
+    pub target_lsn: Option<Lsn>,
+    /// Recover up to this restore point
+    #[arg(long, value_name = "NAME")]
+    pub target_name: Option<String>,
+    /// Recover no further than consistency needs
+    #[arg(long)]
+    pub target_immediate: bool,
+    /// Recover along this timeline: a number, latest or current
+    #[arg(long, value_name = "TIMELINE")]
+    pub target_tli: Option<TargetTimeline>,
+    /// Stop just before the target time, transaction or position
+    #[arg(long)]
+    pub exclusive: bool,
+    /// What the server does at the target: pause, promote or shutdown
+    #[arg(long, value_name = "ACTION")]
+    pub target_action: Option<TargetAction>,
+    /// Put a tablespace elsewhere (may be given more than once)
+    #[arg(long, value_name = "NAME:LOCATION")]
+    pub tablespace: Vec<String>,
+    /// Come up as a standby that waits for more WAL
+    #[arg(long)]
+    pub standby_mode: bool,
+}
+
+/// Restores, and reports what was done.
+pub fn run(args: &RestoreArgs, site: &Site, out: &mut Reporter) -> Outcome {
+    let server = site.server(&args.server)?;
+    if server.disabled {
+        let why = server.errors.join("; ");
+        return Err(Failure::new(format_args!("server {} is disabled: {why}", server.name)));
+    }
+    for option in server.recovery_options.iter().filter(|option| *option == "get-wal") {
+        out.warning(format_args!(
+            "recovery_options has {option}: WAL is copied into the restored directory instead"
+        ));
+    }
+    let clock = Instant::now();
+    let wishes = wishes(args, out)?;
+    let layout = ServerLayout::new(server);
+    let info = find(args, site, &layout, &wishes.goal, out)?;
+    let restored = guarded(site, server, &layout, &info, &wishes, out)?;
+    restore_done(out, &restored, clock.elapsed());
+    Ok(0)
+}
+
+fn wishes(args: &RestoreArgs, out: &mut Reporter) -> Result<Wishes, Failure> {
+    let words = TargetWords {
+        time: args.target_time.clone(),
+        xid: args.target_xid.clone(),
+        lsn: args.target_lsn,
+        name: args.target_name.clone(),
+        immediate: args.target_immediate,
+    };
+    let (target, zone_assumed) =
+        words.resolve(&TimeZone::system()).map_err(|error| Failure::of(&error))?;
+    if zone_assumed {
+        out.warning(
+            "No time zone has been specified through '--target-time' command-line option. \
+             Tapster assumed the same time zone from the Tapster host.",
+        );
+    }
+    let goal = Goal {
+        target,
+        timeline: args.target_tli,
+        exclusive: args.exclusive,
+        action: args.target_action,
+        standby: args.standby_mode,
+    };
+    let destination = absolute(&args.destination)?;
+    Ok(Wishes { destination, relocations: args.tablespace.clone(), goal })
+}
+
+/// The destination without symbolic links and dots: what is written into the configuration
+/// must mean the same wherever the server is started from.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let fails = |error: std::io::Error| {
+        Failure::because(format_args!("cannot use the destination {}", path.display()), &error)
+    };
+    let path = std::path::absolute(path).map_err(fails)?;
+    for existing in path.ancestors() {
+        match std::fs::canonicalize(existing) {
+            Ok(real) => {
+                let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+                if rest.components().any(|part| part == std::path::Component::ParentDir) {
+                    let shown = path.display();
+                    return Err(Failure::new(format_args!("{shown} leads through nothing")));
+                }
+                return Ok(real.components().chain(rest.components()).collect());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(fails(error)),
+        }
+    }
+    Ok(path)
+}
+
+fn find(
+    args: &RestoreArgs,
+    site: &Site,
+    layout: &ServerLayout,
+    goal: &Goal,
+    out: &mut Reporter,
+) -> Result<BackupInfo, Failure> {
+    let catalog = Catalog::load(site.disk.as_ref(), layout)
+        .map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    // Metadata that nobody understands must not silently make another backup the latest.
+    for (id, error) in catalog.damaged() {
+        if *id.as_str() == *args.backup {
+            return Err(Failure::of(error).hint(error.hint()));
+        }
+        out.warning(format_args!("backup {id} is passed over: {error}"));
+    }
+    let found = if args.backup == "auto" {
+        newest_before(catalog.copied(), goal)
+            .map_err(|error| Failure::of(&error).hint(error.hint()))?
+    } else {
+        catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?
+    };
+    Ok(found.clone())
+}
+
+/// Restores in a thread of its own, so that this one can hear signals, and under Barman's
+/// lock, so that nobody deletes the backup meanwhile.
+fn guarded(
+    site: &Site,
+    server: &ServerConfig,
+    layout: &ServerLayout,
+    info: &BackupInfo,
+    wishes: &Wishes,
+    out: &mut Reporter,
+) -> Result<Restored, Failure> {
+    let _lock = LockFile::acquire(&layout.lock(Lock::OneBackup(info.id)))
+        .map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let runtime = runtime()?;
+    let shutdown = runtime
+        .block_on(async { Shutdown::listen() })
+        .map_err(|error| Failure::because("cannot listen to signals", &error))?;
+    let disk = site.disk.as_ref();
+    let job = Job { repository: disk, target: disk, layout, info, wishes };
+    let mut voice = Voice { server: &server.name, out, shutdown, progress: None };
+    let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+    let started = now();
+    let outcome = std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new()
+            .name("restore".to_owned())
+            .spawn_scoped(scope, || {
+                let outcome = restore(&job, &mut voice, started);
+                drop(done);
+                outcome
+            })
+            .map_err(|error| Failure::because("cannot start a thread", &error))?;
+        // The sender says nothing; that it is gone is the message.
+        let _ = runtime.block_on(is_done);
+        worker.join().map_err(|_| Failure::new("the restore ended with a defect of Tapster"))
+    })?;
+    outcome.map_err(|error| Failure::of(&error).hint(error.hint()))
+}
+
+/// What the user hears while a restore runs.
+struct Voice<'v> {
+    server: &'v ServerName,
+    out: &'v mut Reporter,
+    shutdown: Shutdown,
+    progress: Option<ShownProgress>,
+}
+
+impl Observer for Voice<'_> {
+    fn step(&mut self, step: &Step<'_>) {
+        // The bar must be gone before a line is printed.
+        self.progress = None;
+        restore_step(self.out, self.server, step);
+        if self.out.format() == OutputFormat::Console && !self.out.quiet() {
+            self.progress = Some(ShownProgress::start(&format!("restore of {}", self.server)));
+        }
+    }
+
+    fn warning(&mut self, text: &str) {
+        self.progress = None;
+        self.out.warning(text);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.shutdown.requested()
+    }
+
+    fn progress(&self) -> &dyn Progress {
+        match &self.progress {
+            Some(progress) => progress,
+            None => &NoProgress,
+        }
+    }
+}
