@@ -34,6 +34,7 @@ autovacuum = off
 log_line_prefix = '%m [%p] %q%u@%d '
 log_checkpoints = on
 log_replication_commands = on
+log_min_error_statement = panic
 timezone = 'UTC'
 ";
 

@@ -25,8 +25,8 @@ struct Shared {
 }
 
 impl Load {
-    /// Starts writing into table `ledger` (column `id`, from 1 without a gap, and text of
-    /// `row_bytes` bytes) of database `postgres`.
+    /// Starts writing into table `ledger` (column `id`, from 1 without a gap, and text of about
+    /// `row_bytes` bytes that does not compress) of database `postgres`.
     pub fn start(cluster: &Cluster, row_bytes: usize) -> Load {
         cluster.sql(
             "CREATE TABLE IF NOT EXISTS ledger (
@@ -96,8 +96,9 @@ fn write_rows(session: &Session, shared: &Shared, row_bytes: usize) {
     while !shared.stop.load(Ordering::Relaxed) {
         last += 1;
         let insert = format!(
-            "INSERT INTO ledger VALUES ({last}, clock_timestamp(), repeat('{}', {row_bytes}))",
-            last % 10
+            "INSERT INTO ledger SELECT {last}, clock_timestamp(), string_agg(md5(random()::text), '')
+             FROM generate_series(0, {})",
+            row_bytes / 32
         );
         if session.try_sql(&insert).is_err() {
             return;

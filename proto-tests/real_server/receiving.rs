@@ -52,7 +52,7 @@ fn a_receiver_killed_twenty_times_under_load_loses_nothing_it_reported() {
     let cluster = keep_wal(17);
     let tapster = Tapster::of(&cluster);
     tapster.ok(&["receive-wal", "--create-slot", "main"]);
-    let load = Load::start(&cluster, 8000);
+    let load = Load::start(&cluster, 30_000);
     // Primes, so that the kills fall at ever other points of a segment.
     for round in 0..20u64 {
         let mut receiver = tapster.spawn(&["receive-wal", "main"]);
@@ -129,7 +129,7 @@ fn a_receiver_goes_on_when_its_server_stops_starts_and_crashes() {
         let cluster = keep_wal(major);
         let tapster = Tapster::of(&cluster);
         let mut receiver = tapster.receive(&cluster);
-        let load = Load::start(&cluster, 500);
+        let load = Load::start(&cluster, 100_000);
         for stop in [Stop::Fast, Stop::Immediate, Stop::Crash] {
             load.wait_for(20);
             cluster.stop(stop);
