@@ -199,7 +199,7 @@ pub enum InterpolationFault {
     /// `%(name)s` where no such key is.
     #[error("%({0})s refers to a key that is not in the same section")]
     Unknown(String),
-    /// References deeper than [`DEPTH_MAX`].
+    /// References that nest deeper than `configparser` follows them.
     #[error("%({0})s refers to itself")]
     Circle(String),
     /// References that multiply.

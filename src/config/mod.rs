@@ -1,7 +1,7 @@
 //! Barman's configuration dialect and the one table of options. Knows no network.
 //!
-//! Files are found and merged ([`source`]), read as INI ([`ini`]), typed by the table
-//! ([`options`]) and settled into servers ([`server`]).
+//! Files are found and merged (`source`), read as INI ([`ini`]), typed by the table
+//! ([`options`]) and settled into servers (`server`).
 
 pub mod ini;
 pub mod options;

@@ -69,7 +69,7 @@ pub fn write(
 }
 
 impl BackupInfo {
-    /// See [`read`].
+    /// Reads it from `meta/`, see [`read()`].
     pub fn read(
         disk: &dyn Disk,
         layout: &ServerLayout,
@@ -78,7 +78,7 @@ impl BackupInfo {
         read(disk, layout, id)
     }
 
-    /// See [`write`].
+    /// Writes it to `meta/`, see [`write()`].
     pub fn write(&self, disk: &dyn Disk, layout: &ServerLayout) -> Result<(), RepositoryError> {
         write(disk, layout, self)
     }
