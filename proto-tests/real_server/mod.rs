@@ -26,6 +26,7 @@ mod round_trip;
 mod shapes;
 mod refusals;
 mod receiving;
+mod backing_up;
 
 pub use cluster::{Cluster, Stop};
 pub use load::Load;

@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::round_trip::assert_same_segments;
-use super::scratch::wait_until;
+use super::scratch::{Mount, wait_until};
 use super::{Cluster, Load, Stop, Tapster};
 
 /// Positions of the slot, in bytes: what the receiver has reported as flushed.
@@ -187,4 +187,32 @@ fn small_and_large_segments_are_received_bit_for_bit() {
         assert_same_segments(&cluster.pg_wal(), &tapster.archived("main"), 3);
         assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
     }
+}
+
+#[test]
+fn a_full_disk_stops_the_receiver_at_a_safe_place_and_it_goes_on_when_there_is_room() {
+    let tapster = Tapster::new();
+    let place = tapster.path().join("repository");
+    let Some(mount) = Mount::tmpfs(&place, "size=40m") else { return };
+    let cluster = keep_wal(17);
+    tapster.write_server("main", &Tapster::server_options(&cluster));
+    let mut receiver = tapster.receive(&cluster);
+    let segments = cluster.advance_wal(1);
+    tapster.wait_for_archived("main", &segments);
+    cluster.sql(
+        "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 300000) n",
+    );
+    let segments = cluster.advance_wal(1);
+    receiver.wait_for_log(&tapster, "No space left on device");
+    let promised = reported(&cluster);
+    check_promise(&cluster, &tapster, promised);
+    assert_same_segments(&cluster.pg_wal(), &tapster.archived("main"), 1);
+    mount.resize("size=400m");
+    if !receiver.is_running() {
+        receiver = tapster.spawn(&["receive-wal", "main"]);
+    }
+    tapster.wait_for_archived("main", &segments);
+    no_hole(&tapster);
+    assert_same_segments(&cluster.pg_wal(), &tapster.archived("main"), 4);
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
 }

@@ -4,9 +4,9 @@
 //! command that failed may leave scratch files, but no name that promises anything.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
+use super::scratch::Mount;
 use super::tapster::Outcome;
 use super::{Cluster, Stop, Tapster};
 
@@ -228,35 +228,6 @@ fn a_restore_into_a_folder_that_is_not_empty_is_refused() {
     let outcome = tapster.refused(&["restore", "main", "latest", &folder.display().to_string()]);
     says(&outcome, &["in-use"]);
     assert_eq!(fs::read_dir(&folder).expect("it is there").count(), 1);
-}
-
-/// A small file system of its own, unmounted when dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// `None`, loudly, where mounting is not permitted.
-    #[allow(clippy::print_stderr, reason = "a promise that was not looked at is said to be so")]
-    fn tmpfs(place: &Path, options: &str) -> Option<Mount> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tapster-test"]).arg(place);
-        match mount.output() {
-            Ok(output) if output.status.success() => Some(Mount(place.to_owned())),
-            Ok(output) => {
-                eprintln!("SKIPPED: mount: {}", String::from_utf8_lossy(&output.stderr).trim());
-                None
-            }
-            Err(error) => {
-                eprintln!("SKIPPED: mount: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 fn set_mode(path: &Path, mode: u32) {

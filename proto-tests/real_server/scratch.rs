@@ -198,6 +198,41 @@ impl Drop for Scratch {
     }
 }
 
+/// A small file system of its own, unmounted when dropped.
+#[derive(Debug)]
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// `None`, loudly, where mounting is not permitted.
+    #[allow(clippy::print_stderr, reason = "a promise that was not looked at is said to be so")]
+    pub fn tmpfs(place: &Path, options: &str) -> Option<Mount> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tapster-test"]).arg(place);
+        match mount.output() {
+            Ok(output) if output.status.success() => Some(Mount(place.to_owned())),
+            Ok(output) => {
+                eprintln!("SKIPPED: mount: {}", String::from_utf8_lossy(&output.stderr).trim());
+                None
+            }
+            Err(error) => {
+                eprintln!("SKIPPED: mount: {error}");
+                None
+            }
+        }
+    }
+
+    /// Makes it larger.
+    pub fn resize(&self, size: &str) {
+        must(Command::new("mount").args(["-o", &format!("remount,{size}")]).arg(&self.0));
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// Waits until `condition` gives a value; when the time is over, panics with what was waited
 /// for and with what `state` says of the last look.
 pub fn wait_until<T>(
