@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::disk::{self, Disk, RealDisk};
+use crate::disk::{self, Disk, ModelDisk, RealDisk};
 
 fn layout(home: &Path) -> ServerLayout {
     let layout = ServerLayout::below(home, "main".parse().expect("a name"));
@@ -74,6 +74,12 @@ fn a_torn_line_is_cut_off_and_a_whole_one_without_newline_is_kept() {
         let after = std::fs::read_to_string(layout.xlogdb()).expect("a database");
         assert_eq!(after, format!("{whole}\n{new}\n"), "torn at {torn}");
     }
+    // A page that never reached the disk, with one behind it that did.
+    let holed = format!("{whole}\n00000001{}None\n", "\0".repeat(30));
+    std::fs::write(layout.xlogdb(), holed).expect("a database");
+    xlogdb::append(&RealDisk, &layout, std::slice::from_ref(&new)).expect("appended");
+    let after = std::fs::read_to_string(layout.xlogdb()).expect("a database");
+    assert_eq!(after, format!("{whole}\n{new}\n"));
     std::fs::write(layout.xlogdb(), whole).expect("a database");
     xlogdb::append(&RealDisk, &layout, std::slice::from_ref(&new)).expect("appended");
     let after = std::fs::read_to_string(layout.xlogdb()).expect("a database");
@@ -183,4 +189,45 @@ fn locks_and_paths_have_the_names_of_barman() {
     let history = "00000002.history".parse().expect("a name");
     assert_eq!(layout.wal(history), Path::new("/b/main/wals/00000002.history"));
     assert!(RealDisk.stat(Path::new("/b/main")).expect("stat").is_none());
+}
+
+/// Two appends on a model disk; the lines that were reported as written.
+fn append_twice(disk: &ModelDisk, layout: &ServerLayout, lines: &[XlogLine; 2]) -> usize {
+    let appended =
+        |line: &XlogLine| xlogdb::append_locked(disk, layout, std::slice::from_ref(line)).is_ok();
+    lines.iter().take_while(|line| appended(line)).count()
+}
+
+#[test]
+fn a_line_that_was_reported_as_written_survives_power_loss_and_the_next_one_stands_alone() {
+    let layout = ServerLayout::below(Path::new("/b"), "main".parse().expect("a name"));
+    let lines = [
+        line("000000010000000000000001\t7\t1.5\tNone\tNone"),
+        line("000000010000000000000002\t7\t2.5\tzstd\tNone"),
+    ];
+    let third = line("000000010000000000000003\t7\t3.5\tNone\tNone");
+    let begin = |seed| {
+        let disk = ModelDisk::new(seed);
+        disk.put_directory(layout.wals());
+        disk
+    };
+    let calls = {
+        let disk = begin(0);
+        assert_eq!(append_twice(&disk, &layout, &lines), 2);
+        disk.calls()
+    };
+    for call in 0..=calls {
+        for seed in 0..32 {
+            let disk = begin(seed);
+            disk.power_loss_at_call(call);
+            let reported = append_twice(&disk, &layout, &lines);
+            let survived = disk.after_power_loss(seed);
+            xlogdb::append_locked(&survived, &layout, std::slice::from_ref(&third))
+                .expect("the disk is well again");
+            let db = XlogDb::read_locked(&survived, &layout).expect("a database");
+            assert!(db.lines.starts_with(&lines[..reported]), "call {call} seed {seed}: {db:?}");
+            assert_eq!(db.lines.last(), Some(&third), "call {call} seed {seed}");
+            assert_eq!(db.damaged, Vec::<usize>::new(), "call {call} seed {seed}");
+        }
+    }
 }

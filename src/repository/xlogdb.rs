@@ -183,25 +183,39 @@ fn render<'a>(lines: impl Iterator<Item = &'a XlogLine>) -> Vec<u8> {
 }
 
 /// Longer than any line: two words and a name of at most 41 bytes.
-const TAIL_BYTES: u64 = 512;
+const TAIL_BYTES: u64 = 4096;
 
-/// Makes the file end with a whole line.
+/// Makes the file end with a whole line. What stands behind the last one is of an append that
+/// was never reported as done: torn, or holes where a page of it was lost.
 fn mend_end(disk: &dyn Disk, path: &Path) -> Result<(), RepositoryError> {
     let file = disk.open(path)?;
     let length = file.length()?;
     let start = length.saturating_sub(TAIL_BYTES);
     let tail = disk::read_to_end(file.as_ref(), start)?;
-    if tail.is_empty() || tail.ends_with(b"\n") {
-        return Ok(());
+    let mut whole = tail.len();
+    while whole > 0 {
+        let text = tail[..whole].strip_suffix(b"\n").unwrap_or(&tail[..whole]);
+        let begin = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        let line = std::str::from_utf8(&text[begin..]).unwrap_or_default();
+        let ended = text.len() < whole;
+        // Without its newline a line may lack digits, but not behind the last word.
+        let complete = line.ends_with("None") && line.split_ascii_whitespace().count() == 5;
+        if XlogLine::parse(line).is_some() && (ended || complete) {
+            if !ended {
+                file.write_all_at(b"\n", length)?;
+                file.sync_all()?;
+            }
+            break;
+        }
+        // The first line in sight may have lost its beginning to the cut, not to a crash.
+        if begin == 0 && start > 0 {
+            break;
+        }
+        whole = begin;
     }
-    let rest = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = std::str::from_utf8(&tail[rest..]).unwrap_or_default();
-    // Five columns could still lack digits, but not behind the last word that is written.
-    if line.ends_with("None") && line.split_ascii_whitespace().count() == 5 {
-        file.write_all_at(b"\n", length)?;
-    } else {
-        file.set_length(start + rest as u64)?;
+    if whole < tail.len() {
+        file.set_length(start + whole as u64)?;
+        file.sync_all()?;
     }
-    file.sync_all()?;
     Ok(())
 }
