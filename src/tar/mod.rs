@@ -115,7 +115,7 @@ pub enum TarError {
         /// Where.
         offset: u64,
         /// Of what.
-        inside: String,
+        inside: &'static str,
     },
     /// A member that the format cannot express.
     #[error("{field} of {path} does not fit into a tar header")]

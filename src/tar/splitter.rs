@@ -142,7 +142,7 @@ impl TarSplitter {
             State::Padding { left: 0 } => return Ok(Ending::NoTrailer),
             State::Padding { .. } => "the zeros behind a file",
         };
-        Err(TarError::Truncated { offset, inside: inside.to_owned() })
+        Err(TarError::Truncated { offset, inside })
     }
 
     fn skip(&mut self, bytes: usize) {
