@@ -90,6 +90,14 @@ enum Command {
             receive-wal --stop main`, and goes on by itself when the server comes back. Finished \
             segments go to wals/ at once.")]
     ReceiveWal(commands::receive_wal::ReceiveWalArgs),
+    /// Back servers up: data, and the WAL that makes it consistent
+    #[command(
+        after_help = "Example:\n\n  tapster backup --name nightly --wait main\n\nThe data is taken \
+            as tar archives, and every file in them is held against the server's manifest. WAL \
+            comes through the server's running receiver, or is received beside the copy when \
+            none runs."
+    )]
+    Backup(commands::backup::BackupArgs),
     /// List the backups of servers, newest first
     #[command(
         visible_alias = "list-backup",
@@ -129,6 +137,7 @@ Examples:
 impl Command {
     fn run(&self, site: &Site, out: &mut Reporter) -> Outcome {
         match self {
+            Command::Backup(args) => commands::backup::run(args, site, out),
             Command::Check(args) => commands::check::run(args, site, out),
             Command::ReceiveWal(args) => commands::receive_wal::run(args, site, out),
             Command::ListBackups(args) => commands::list_backups::run(args, site, out),
@@ -144,7 +153,8 @@ impl Command {
     fn quietest_log_level(&self) -> &'static str {
         match self {
             Command::ReceiveWal(args) if args.receives() => "INFO",
-            Command::Check(_)
+            Command::Backup(_)
+            | Command::Check(_)
             | Command::ReceiveWal(_)
             | Command::ListBackups(_)
             | Command::ListServers(_)

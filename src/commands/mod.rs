@@ -4,6 +4,7 @@
 //! it. It returns the exit code, or the [`Failure`] that ended it.
 
 pub mod connect;
+pub mod backup;
 pub mod check;
 pub mod switch_wal;
 pub mod receive_wal;

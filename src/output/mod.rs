@@ -5,6 +5,7 @@
 mod check;
 mod failure;
 mod format;
+mod backup;
 mod list_backups;
 mod progress;
 mod redact;
@@ -12,6 +13,7 @@ mod reporter;
 mod show_backup;
 mod restore;
 
+pub use backup::{backup, milestone as backup_milestone};
 pub use check::{CheckLine, NagiosServer, print_check, print_nagios};
 pub use failure::Failure;
 pub use format::{ctime, duration, size};

@@ -1,0 +1,179 @@
+//! What can go wrong with a backup.
+
+use std::io;
+
+use super::verdict::Differences;
+use crate::archive::ArchiveError;
+use crate::conninfo::ConninfoError;
+use crate::disk::{DiskError, LockError};
+use crate::manifest::ManifestError;
+use crate::net::NetError;
+use crate::receive::ReceiveError;
+use crate::repository::RepositoryError;
+use crate::tar::TarError;
+use crate::wal::{ControlFileError, Lsn, SystemIdentifier};
+
+/// Why there is no backup, or none that may be believed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The configuration asks for what this release does not do.
+    #[error("{option} = {value} is not supported yet")]
+    Unsupported {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What works instead.
+        instead: &'static str,
+    },
+    /// An option without which there is nobody to talk to.
+    #[error("{0} is not configured")]
+    NotConfigured(&'static str),
+    /// A connection string that cannot be used.
+    #[error("{option} cannot be used")]
+    Conninfo {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        source: ConninfoError,
+    },
+    /// Another backup, or a deletion, is under way.
+    #[error("another backup or deletion of this server is under way")]
+    Busy(#[source] LockError),
+    /// A lock that cannot be used.
+    #[error(transparent)]
+    Lock(LockError),
+    /// The connection, or the server's answer.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The repository's disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The repository's files.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// WAL that could not be received.
+    #[error("cannot receive the WAL of the backup")]
+    Receive(#[from] ReceiveError),
+    /// WAL that could not be archived.
+    #[error("cannot archive the WAL of the backup")]
+    Archive(#[from] ArchiveError),
+    /// The two connection strings lead to two clusters.
+    #[error("conninfo leads to system {sql}, but streaming_conninfo to system {streaming}")]
+    TwoClusters {
+        /// Behind `conninfo`.
+        sql: SystemIdentifier,
+        /// Behind `streaming_conninfo`.
+        streaming: SystemIdentifier,
+    },
+    /// An archive that cannot be one.
+    #[error("the server sent a broken {archive}")]
+    Tar {
+        /// Its name.
+        archive: String,
+        /// What is wrong with it.
+        source: TarError,
+    },
+    /// A manifest that cannot be one.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// What came is not what the manifest lists.
+    #[error("the server sent something else than its manifest lists: {0}")]
+    Differs(Differences),
+    /// The manifest speaks of another backup.
+    #[error(
+        "the manifest is about WAL from {listed_start} to {listed_end}, the backup about {start} to {end}"
+    )]
+    ManifestRange {
+        /// As listed.
+        listed_start: Lsn,
+        /// As listed.
+        listed_end: Lsn,
+        /// Of the backup.
+        start: Lsn,
+        /// Of the backup.
+        end: Lsn,
+    },
+    /// The manifest speaks of another cluster.
+    #[error("the manifest is of system {listed}, the server is system {expected}")]
+    ManifestSystem {
+        /// As listed.
+        listed: SystemIdentifier,
+        /// As the server says.
+        expected: SystemIdentifier,
+    },
+    /// A file without which the copy cannot start.
+    #[error("the server did not send {0}")]
+    Lacks(&'static str),
+    /// The copy of `pg_control` is torn or damaged.
+    #[error(transparent)]
+    Control(#[from] ControlFileError),
+    /// The copy of `pg_control` is of another cluster.
+    #[error("pg_control is of system {found}, the server is system {expected}")]
+    ControlSystem {
+        /// In the file.
+        found: SystemIdentifier,
+        /// As the server says.
+        expected: SystemIdentifier,
+    },
+    /// The manifest is longer than any that a server can need.
+    #[error("the manifest is longer than {0} bytes")]
+    ManifestTooLong(u64),
+    /// Every WAL segment came, and yet one is not there.
+    #[error("WAL segment {0} was archived, and is not in the archive")]
+    SegmentGone(String),
+    /// No thread for the writer.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// We were told to end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl BackupError {
+    /// One sentence for the operator, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            BackupError::Unsupported { instead, .. } => Some((*instead).to_owned()),
+            BackupError::NotConfigured(option) => {
+                Some(format!("set {option} in the server's section of the configuration"))
+            }
+            BackupError::Conninfo { source, .. } => source.hint(),
+            BackupError::Busy(error) | BackupError::Lock(error) => error.hint(),
+            BackupError::Net(error) => error.hint(),
+            BackupError::Disk(error) => error.hint(),
+            BackupError::Repository(error) => error.hint(),
+            BackupError::Receive(error) => error.hint(),
+            BackupError::Archive(error) => error.hint(),
+            BackupError::TwoClusters { .. } => {
+                Some("make conninfo and streaming_conninfo lead to the same server".to_owned())
+            }
+            BackupError::Tar { source, .. } => source.hint(),
+            BackupError::Manifest(error) => error.hint(),
+            BackupError::Control(error) => error.hint(),
+            BackupError::Differs(_)
+            | BackupError::ManifestRange { .. }
+            | BackupError::Lacks(_) => Some(
+                "take the backup again; if it fails in the same way, look at the network and the \
+                 memory between the two machines"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// An error and its causes on one line, as `backup.info` keeps it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !text.ends_with(&line) {
+            text = format!("{text}: {line}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}

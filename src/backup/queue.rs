@@ -1,0 +1,161 @@
+//! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
+//! The queue between the reader and the writer, bounded in bytes and in jobs.
+//!
+//! The payload of a base backup follows on itself without a gap, so the bytes that are queued
+//! are, but for frame headers, the memory that they pin.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// What the writer is asked for, in order.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// An archive begins.
+    Archive {
+        /// `base.tar` or `<oid>.tar`.
+        name: String,
+        /// `None` for the data directory.
+        tablespace: Option<u32>,
+    },
+    /// Bytes of the archive.
+    Data(Bytes),
+    /// The archive is complete.
+    ArchiveEnd,
+    /// Bytes of the manifest.
+    Manifest(Bytes),
+}
+
+impl Job {
+    fn weight(&self) -> usize {
+        match self {
+            Job::Data(bytes) | Job::Manifest(bytes) => bytes.len() + JOB_BYTES,
+            Job::Archive { .. } | Job::ArchiveEnd => JOB_BYTES,
+        }
+    }
+}
+
+/// The writer has ended before the reader; it has the reason.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WriterGone;
+
+/// The reader's end.
+#[derive(Debug)]
+pub(super) struct QueueSender {
+    jobs: SyncSender<Job>,
+    gauge: Arc<Gauge>,
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub(super) struct QueueReceiver {
+    jobs: Receiver<Job>,
+    gauge: Arc<Gauge>,
+}
+
+/// Tells from outside when the writer has ended.
+#[derive(Clone, Debug)]
+pub(super) struct WriterEnd(Arc<Gauge>);
+
+#[derive(Debug, Default)]
+struct Gauge {
+    bytes: AtomicUsize,
+    jobs: AtomicUsize,
+    ended: AtomicBool,
+    changed: Notify,
+}
+
+/// A queue that holds about [`LIMIT`] bytes.
+pub(super) fn queue() -> (QueueSender, QueueReceiver, WriterEnd) {
+    let (sender, receiver) = mpsc::sync_channel(SLOTS);
+    let gauge = Arc::new(Gauge::default());
+    let end = WriterEnd(Arc::clone(&gauge));
+    let sender = QueueSender { jobs: sender, gauge: Arc::clone(&gauge) };
+    (sender, QueueReceiver { jobs: receiver, gauge }, end)
+}
+
+impl QueueSender {
+    /// Queues a job, waiting while the queue is full.
+    pub(super) async fn push(&self, job: Job) -> Result<(), WriterGone> {
+        while self.is_full() && !self.gauge.ended.load(Ordering::Acquire) {
+            self.gauge.changed.notified().await;
+        }
+        self.gauge.bytes.fetch_add(job.weight(), Ordering::AcqRel);
+        self.gauge.jobs.fetch_add(1, Ordering::AcqRel);
+        // There is a slot, so this does not block.
+        self.jobs.send(job).map_err(|_| WriterGone)
+    }
+
+    fn is_full(&self) -> bool {
+        self.gauge.bytes.load(Ordering::Acquire) >= LIMIT
+            || self.gauge.jobs.load(Ordering::Acquire) >= SLOTS
+    }
+}
+
+impl QueueReceiver {
+    /// The next job; `None` when the reader has ended and everything is taken.
+    pub(super) fn next(&self) -> Option<Job> {
+        let job = self.jobs.recv().ok()?;
+        self.gauge.bytes.fetch_sub(job.weight(), Ordering::AcqRel);
+        self.gauge.jobs.fetch_sub(1, Ordering::AcqRel);
+        self.gauge.changed.notify_one();
+        Some(job)
+    }
+}
+
+impl Drop for QueueReceiver {
+    fn drop(&mut self) {
+        self.gauge.ended.store(true, Ordering::Release);
+        self.gauge.changed.notify_one();
+    }
+}
+
+impl WriterEnd {
+    /// Waits until the writer has ended. To be called when the reader has.
+    pub(super) async fn wait(&self) {
+        while !self.0.ended.load(Ordering::Acquire) {
+            self.0.changed.notified().await;
+        }
+    }
+}
+
+/// What the queue may hold: a good second of a disk's work, so that its stalls do not reach the
+/// server.
+const LIMIT: usize = 16 << 20;
+const SLOTS: usize = 4096;
+/// What a job weighs beside its bytes.
+const JOB_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_waits_for_the_writer_and_a_dead_one_is_noticed() {
+        let (sender, receiver, end) = queue();
+        let megabyte = Bytes::from(vec![0; 1 << 20]);
+        for _ in 0..16 {
+            sender.push(Job::Data(megabyte.clone())).await.expect("room");
+        }
+        let blocked = sender.push(Job::ArchiveEnd);
+        tokio::pin!(blocked);
+        assert!(futures_now(&mut blocked).await.is_none());
+        receiver.next().expect("a job");
+        blocked.await.expect("room again");
+        drop(receiver);
+        end.wait().await;
+        assert!(sender.push(Job::Data(megabyte)).await.is_err());
+    }
+
+    /// What a future is ready with at once.
+    async fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
+    }
+}

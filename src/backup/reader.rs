@@ -1,0 +1,182 @@
+//! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
+//! From the socket to the queue: cuts archives and manifest out of the stream.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use super::error::BackupError;
+use super::queue::{Job, QueueSender, WriterGone};
+use crate::net::{NetError, Walsender};
+use crate::output::Progress;
+use crate::wal::{Lsn, Timeline};
+use crate::wire::base_backup::{BackupEvent, BackupStream};
+use crate::wire::{Notice, WireError};
+
+/// Rare events of a copy.
+#[derive(Debug)]
+pub(super) enum Event<'a> {
+    /// The checkpoint is done: this is where the backup begins.
+    Start(Position),
+    /// An archive begins.
+    Archive(&'a str),
+    /// The manifest begins.
+    Manifest,
+    /// All data has come; the server checks what it has to check.
+    End,
+    /// The server remarks something.
+    Notice(&'a Notice),
+}
+
+/// A place in the WAL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Position {
+    pub(super) lsn: Lsn,
+    pub(super) timeline: Timeline,
+}
+
+/// What a copy spans.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Span {
+    pub(super) start: Position,
+    pub(super) end: Position,
+}
+
+/// What ended a copy before its time.
+#[derive(Debug)]
+enum Fault {
+    Wire(WireError),
+    Socket(io::Error),
+    Closed,
+    Silent,
+    WriterGone,
+    Refused(BackupError),
+}
+
+/// Told of rare events; what it refuses ends the copy.
+pub(super) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), BackupError>;
+
+/// A server that has begun to send has no reason to pause for so long. Before, it may: a
+/// checkpoint at the server's own pace takes minutes.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
+/// One read; larger ones make bursts that hurt when the disk syncs.
+const READ_BUFFER: usize = 256 << 10;
+/// Below this much room a buffer is given up for a new one.
+const READ_MIN: usize = 16 << 10;
+
+/// Reads until the server vouches for the backup. `None` when the writer ended first: it has
+/// the reason.
+pub(super) async fn copy(
+    session: &mut Walsender,
+    mut stream: BackupStream,
+    queue: QueueSender,
+    progress: &dyn Progress,
+    observe: Observer<'_>,
+) -> Result<Option<Span>, BackupError> {
+    let fault = match read(session, &mut stream, &queue, progress, observe).await {
+        Ok(span) => return Ok(Some(span)),
+        Err(fault) => fault,
+    };
+    let error = match fault {
+        Fault::WriterGone => return Ok(None),
+        Fault::Refused(error) => return Err(error),
+        Fault::Wire(error) => session.command_error("BASE_BACKUP", error),
+        Fault::Socket(error) => session.lost(error),
+        Fault::Closed => NetError::Closed {
+            endpoint: session.endpoint().into(),
+            waiting_for: stream.waits_for(),
+        },
+        Fault::Silent => NetError::Silent {
+            endpoint: session.endpoint().into(),
+            command: "BASE_BACKUP".into(),
+            after: SILENCE_MAX,
+        },
+    };
+    Err(error.into())
+}
+
+async fn read(
+    session: &mut Walsender,
+    stream: &mut BackupStream,
+    queue: &QueueSender,
+    progress: &dyn Progress,
+    observe: Observer<'_>,
+) -> Result<Span, Fault> {
+    let (socket, input) = session.parts();
+    let mut span = Open::default();
+    let mut done = 0_u64;
+    loop {
+        while let Some(event) = stream.next(input).map_err(Fault::Wire)? {
+            match event {
+                BackupEvent::ArchiveData(bytes) => {
+                    done += bytes.len() as u64;
+                    queue.push(Job::Data(bytes)).await?;
+                }
+                BackupEvent::ManifestData(bytes) => queue.push(Job::Manifest(bytes)).await?,
+                BackupEvent::ArchiveBegin { name, tablespace, .. } => {
+                    observe(Event::Archive(&name)).map_err(Fault::Refused)?;
+                    queue.push(Job::Archive { name, tablespace }).await?;
+                }
+                BackupEvent::ArchiveEnd => queue.push(Job::ArchiveEnd).await?,
+                event => {
+                    if let Some(span) = span.handle(event, observe)? {
+                        return Ok(span);
+                    }
+                }
+            }
+        }
+        progress.done(done);
+        if input.capacity() - input.len() < READ_MIN {
+            input.reserve(READ_BUFFER);
+        }
+        let reading = socket.read_buf(input);
+        let count = if span.start.is_some() {
+            tokio::time::timeout(SILENCE_MAX, reading).await.map_err(|_| Fault::Silent)?
+        } else {
+            reading.await
+        };
+        if count.map_err(Fault::Socket)? == 0 {
+            return Err(Fault::Closed);
+        }
+    }
+}
+
+/// A span of which not all is known.
+#[derive(Debug, Default)]
+struct Open {
+    start: Option<Position>,
+    end: Option<Position>,
+}
+
+impl Open {
+    /// Takes an event that is not payload. The span, once the server vouches for it.
+    fn handle(&mut self, event: BackupEvent, observe: Observer<'_>) -> Result<Option<Span>, Fault> {
+        let told = match event {
+            BackupEvent::Start { lsn, timeline } => {
+                let start = Position { lsn, timeline };
+                self.start = Some(start);
+                observe(Event::Start(start))
+            }
+            BackupEvent::End { lsn, timeline } => {
+                self.end = Some(Position { lsn, timeline });
+                observe(Event::End)
+            }
+            BackupEvent::ManifestBegin => observe(Event::Manifest),
+            BackupEvent::Notice(notice) => observe(Event::Notice(&notice)),
+            BackupEvent::Ready => {
+                // The stream gives both before.
+                let both = self.start.zip(self.end);
+                return Ok(both.map(|(start, end)| Span { start, end }));
+            }
+            _ => Ok(()),
+        };
+        told.map(|()| None).map_err(Fault::Refused)
+    }
+}
+
+impl From<WriterGone> for Fault {
+    fn from(_: WriterGone) -> Fault {
+        Fault::WriterGone
+    }
+}

@@ -1,0 +1,112 @@
+//! The connections of a backup, and what they tell before anything is copied.
+
+use std::time::Duration;
+
+use super::Plan;
+use super::error::BackupError;
+use super::facts::{SqlFacts, server_time};
+use crate::conninfo::ConnectOptions;
+use crate::net::{NetError, ServerFacts, SqlClient, Walsender};
+use crate::repository::{BackupId, BackupTime, Identity};
+use crate::wal::{Timeline, TimelineHistory};
+use crate::wire::SlotName;
+
+/// The session that the copy comes through, and what is known of the server.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) walsender: Walsender,
+    pub(super) facts: ServerFacts,
+    pub(super) sql: SqlFacts,
+    /// By the server's clock.
+    pub(super) begin_time: BackupTime,
+}
+
+impl Session {
+    /// Connects, asks, and makes sure that it is the cluster of the repository.
+    pub(super) async fn open(plan: &Plan) -> Result<Session, BackupError> {
+        let client = SqlClient::connect(&plan.sql, &plan.application_name).await?;
+        let sql = SqlFacts::ask(&client).await?;
+        let begin_time = server_time(&client).await?;
+        drop(client);
+        let mut walsender = Walsender::connect(&plan.streaming, &plan.application_name).await?;
+        let facts = ServerFacts::ask(&mut walsender).await?;
+        let streaming = facts.system_identifier;
+        if let Some(sql) = sql.system.filter(|&sql| sql != streaming) {
+            return Err(BackupError::TwoClusters { sql, streaming });
+        }
+        let identity =
+            Identity { system_identifier: streaming, version: facts.version.major().to_string() };
+        identity.establish(plan.disk.as_ref(), &plan.layout)?;
+        Ok(Session { walsender, facts, sql, begin_time })
+    }
+
+    /// Has the server keep all WAL from now on until this session ends. Not being able to is no
+    /// reason not to back up: WAL is received while the copy is made, and mostly in time.
+    pub(super) async fn hold_wal(&mut self, id: BackupId) {
+        let name = format!("tapster_{}_{}", id.as_str().to_lowercase(), std::process::id());
+        let Ok(name) = SlotName::new(&name) else { return };
+        if let Err(error) = self.walsender.create_slot(&name, true, true).await {
+            let error = super::error::chain(&error);
+            tracing::warn!(%error, "no slot keeps the WAL of this backup on the server");
+        }
+    }
+
+    /// The ancestry of a timeline.
+    pub(super) async fn history(
+        &mut self,
+        timeline: Timeline,
+    ) -> Result<TimelineHistory, BackupError> {
+        if timeline == Timeline::FIRST {
+            return Ok(TimelineHistory::without_ancestors(timeline));
+        }
+        let file = self.walsender.timeline_history(timeline).await?;
+        let history = TimelineHistory::parse(timeline, &file.content);
+        Ok(history.map_err(crate::receive::ReceiveError::from)?)
+    }
+}
+
+/// The end of the backup by the server's clock; when the server can no longer be asked, by ours
+/// since the begin.
+pub(super) async fn end_time(plan: &Plan, begin: BackupTime, took: Duration) -> BackupTime {
+    let asked = async {
+        let client = SqlClient::connect(&plan.sql, &plan.application_name).await?;
+        server_time(&client).await
+    };
+    asked.await.unwrap_or_else(|error: NetError| {
+        let error = super::error::chain(&error);
+        tracing::warn!(%error, "cannot ask the server for the time of the end of the backup");
+        let end = begin.moment().checked_add(took).unwrap_or(begin.moment());
+        BackupTime::new(end, jiff::tz::Offset::UTC)
+    })
+}
+
+/// Marks the place in the WAL by the name that Barman gives it, for whoever wants to restore to
+/// it. A convenience: roles that may not do it back up all the same.
+pub(super) async fn mark_restore_point(plan: &Plan, id: BackupId) {
+    let statement = format!("SELECT pg_catalog.pg_create_restore_point('barman_{id}')");
+    if let Err(error) = run(&plan.sql, plan, "create a restore point", &statement).await {
+        let error = super::error::chain(&error);
+        tracing::debug!(%error, "no restore point for this backup");
+    }
+}
+
+/// Has a standby's primary close its segment, so that the standby gets the rest of it.
+pub(super) async fn switch_on_primary(plan: &Plan) -> Result<(), NetError> {
+    match &plan.primary {
+        Some(primary) => {
+            let statement = "SELECT pg_catalog.pg_switch_wal()";
+            run(primary, plan, "switch the WAL segment", statement).await
+        }
+        None => Ok(()),
+    }
+}
+
+async fn run(
+    options: &ConnectOptions,
+    plan: &Plan,
+    what: &'static str,
+    statement: &str,
+) -> Result<(), NetError> {
+    let client = SqlClient::connect(options, &plan.application_name).await?;
+    client.rows(what, statement).await.map(|_| ())
+}
