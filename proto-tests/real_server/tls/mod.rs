@@ -44,14 +44,23 @@ fn compare(recipes: &[Recipe]) {
         serve(&cluster, &files);
         for (index, host) in hosts.iter().enumerate() {
             let modes: &[&str] = match index {
-                0 => &["require", "verify-ca", "verify-full"],
+                0 => &[
+                    "require",
+                    "verify-ca",
+                    "verify-full",
+                    "verify-full ssl_max_protocol_version=TLSv1.2",
+                ],
                 _ => &["verify-full"],
             };
             for sslmode in modes {
                 let conninfo = conninfo(&cluster, &files, host, sslmode);
                 let (theirs, ours) = (psql(&conninfo), connect(&files, &conninfo, host));
                 trusted += usize::from(theirs.is_ok());
-                if theirs.is_ok() != ours.is_ok() {
+                // The one thing that libpq can and we cannot: it has to be named.
+                let known = matches!(ours, Err(TlsError::KeyNeedsTls13))
+                    && name.starts_with("an RSA-PSS key")
+                    && sslmode.ends_with("TLSv1.2");
+                if theirs.is_ok() != ours.is_ok() && !known {
                     disagreements.push(format!(
                         "{name}, {sslmode}, host {host}:\n  libpq: {theirs:?}\n  we: {ours:?}"
                     ));

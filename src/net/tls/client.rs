@@ -8,7 +8,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, PeerMisbehaved, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
@@ -173,6 +173,9 @@ pub(super) fn classify(error: io::Error, root: &str) -> TlsError {
     }
     match inner {
         rustls::Error::AlertReceived(alert) => TlsError::Alert { alert: format!("{alert:?}") },
+        rustls::Error::PeerMisbehaved(PeerMisbehaved::SignedKxWithWrongAlgorithm) => {
+            TlsError::KeyNeedsTls13
+        }
         other => TlsError::Protocol { source: other.clone() },
     }
 }

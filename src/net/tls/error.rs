@@ -166,6 +166,12 @@ pub enum TlsError {
         source: rustls::Error,
     },
 
+    /// An RSA-PSS key under TLS 1.2, which the library does not know how to combine.
+    #[error(
+        "the server has an RSA-PSS key, which can be used with TLS 1.3 only, and speaks TLS 1.2"
+    )]
+    KeyNeedsTls13,
+
     /// The socket broke.
     #[error("connection lost during the TLS handshake")]
     Lost {
@@ -196,6 +202,7 @@ impl TlsError {
             TlsError::Certificate { .. }
             | TlsError::Alert { .. }
             | TlsError::Protocol { .. }
+            | TlsError::KeyNeedsTls13
             | TlsError::NoAlpn
             | TlsError::CertificateNotRequested => Retry::Slowly,
             _ => Retry::Never,
@@ -240,6 +247,9 @@ impl TlsError {
             TlsError::Alert { alert } => return alert_hint(alert).map(str::to_owned),
             TlsError::Protocol { .. } => {
                 "see whether host and port lead to a PostgreSQL server with ssl = on"
+            }
+            TlsError::KeyNeedsTls13 => {
+                "let server and client speak TLSv1.3, or give the server an ordinary RSA key"
             }
             TlsError::NoAlpn => {
                 "sslnegotiation=direct needs PostgreSQL 17 or later; use sslnegotiation=postgres"
