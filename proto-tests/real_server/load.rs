@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
 use super::scratch::wait_until;
 use super::sql::Session;
 
-/// A thread that inserts rows, each in its own transaction, until it is stopped. It goes on
-/// when the server went away and came back.
+/// A load that nobody stops would fill the disk for everybody.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A thread that inserts rows, each in its own transaction, until it is stopped, or for two
+/// minutes. It goes on when the server went away and came back.
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
@@ -38,9 +41,10 @@ impl Load {
         let thread = std::thread::Builder::new()
             .name("load".into())
             .spawn(move || {
-                while !inside.stop.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                while began.elapsed() < LIMIT && !inside.stop.load(Ordering::Relaxed) {
                     match Session::connect(&socket, port, "postgres", "postgres") {
-                        Ok(session) => write_rows(&session, &inside, row_bytes),
+                        Ok(session) => write_rows(&session, &inside, row_bytes, began),
                         Err(_) => std::thread::sleep(Duration::from_millis(20)),
                     }
                 }
@@ -86,14 +90,14 @@ impl Drop for Load {
 }
 
 /// Returns when the session fails or the load is to end.
-fn write_rows(session: &Session, shared: &Shared, row_bytes: usize) {
+fn write_rows(session: &Session, shared: &Shared, row_bytes: usize, began: Instant) {
     // A commit whose answer was lost may have happened: the server knows how far it came.
     let Ok(rows) = session.try_sql("SELECT coalesce(max(id), 0) FROM ledger") else { return };
     let Some(mut last) = rows[0][0].as_ref().and_then(|text| text.parse::<u64>().ok()) else {
         return;
     };
     shared.committed.store(last, Ordering::Release);
-    while !shared.stop.load(Ordering::Relaxed) {
+    while began.elapsed() < LIMIT && !shared.stop.load(Ordering::Relaxed) {
         last += 1;
         let insert = format!(
             "INSERT INTO ledger SELECT {last}, clock_timestamp(), string_agg(md5(random()::text), '')
