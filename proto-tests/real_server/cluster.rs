@@ -225,9 +225,11 @@ impl Cluster {
 
     /// Ends the current segment; returns the name of the one that was ended.
     pub fn switch_wal(&self) -> String {
-        // A switch at the very start of a segment does nothing, so something is written first.
-        self.session("postgres")
-            .sql("SELECT txid_current(); SELECT pg_walfile_name(pg_switch_wal())")[0][0]
+        // A switch at the very start of a segment does nothing, so something is written first;
+        // by a transaction of its own, whose commit would otherwise follow the switch.
+        let session = self.session("postgres");
+        session.sql("SELECT txid_current()");
+        session.sql("SELECT pg_walfile_name(pg_switch_wal())")[0][0]
             .clone()
             .expect("a segment's name")
     }
