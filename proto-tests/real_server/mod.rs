@@ -27,6 +27,7 @@ mod shapes;
 mod refusals;
 mod receiving;
 mod backing_up;
+mod failover;
 
 pub use cluster::{Cluster, Stop};
 pub use load::Load;

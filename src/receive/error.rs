@@ -38,6 +38,16 @@ pub enum ReceiveError {
         /// It was there before: the server may have been replaced by one without it.
         known: bool,
     },
+    /// The slot is there, but the server has given it up.
+    #[error("server has invalidated replication slot {slot}: it kept more WAL than it may")]
+    SlotInvalid {
+        /// The slot.
+        slot: SlotName,
+        /// The server's section, for the hint.
+        server: String,
+        /// What the server said.
+        source: NetError,
+    },
     /// A history file of the server that cannot be read.
     #[error("server's history file cannot be used")]
     History(#[from] HistoryError),
@@ -96,7 +106,9 @@ impl ReceiveError {
             ReceiveError::Lock(_) => Retry::AfterBackoff,
             ReceiveError::Behind { alarming: false, .. } => Retry::AfterBackoff,
             ReceiveError::Behind { .. } => Retry::Slowly,
-            ReceiveError::SlotMissing { known: true, .. } => Retry::Slowly,
+            ReceiveError::SlotMissing { known: true, .. } | ReceiveError::SlotInvalid { .. } => {
+                Retry::Slowly
+            }
             // The receiver knows what to do about it: go on behind the gap.
             ReceiveError::Removed { .. } => Retry::Now,
             ReceiveError::SlotMissing { .. }
@@ -127,6 +139,10 @@ impl ReceiveError {
             ReceiveError::SlotMissing { server, .. } => {
                 Some(format!("tapster receive-wal --create-slot {server}"))
             }
+            ReceiveError::SlotInvalid { server, .. } => Some(format!(
+                "tapster receive-wal --drop-slot {server}, then --create-slot, and take a new base \
+                 backup: WAL is missing"
+            )),
             ReceiveError::History(error) => error.hint(),
             ReceiveError::OtherHistory { path, .. } => Some(format!(
                 "two servers were promoted to the same timeline: point streaming_conninfo to the \

@@ -14,11 +14,11 @@ use super::{End, Preparation, ReceiveError, Received, Receiver, settings, spare}
 use crate::archive::{self, ArchiveWorker};
 use crate::conninfo::ConnectOptions;
 use crate::disk::Disk;
-use crate::net::{ServerFacts, SqlClient, Walsender};
+use crate::net::{NetError, ServerFacts, SqlClient, Walsender};
 use crate::repository::{Identity, ServerLayout};
 use crate::service::{Shutdown, Urgency};
 use crate::wal::{Lsn, SystemIdentifier, Timeline};
-use crate::wire::{Retry, SlotName};
+use crate::wire::{Retry, SlotName, SqlState};
 
 /// What `receive-wal` works with.
 #[derive(Clone, Debug)]
@@ -179,10 +179,26 @@ impl Service<'_> {
         }
         let result = receiver.receive(&mut session, (timeline, position), None, shutdown).await;
         self.remember(&receiver, position);
-        if result.is_ok() {
-            session.close().await;
+        match result {
+            Err(ReceiveError::Net(error)) if refuses_slot(&error, slot) => {
+                Err(self.slot_invalid(error))
+            }
+            Ok(received) => {
+                session.close().await;
+                Ok(received)
+            }
+            Err(error) => Err(error),
         }
-        result
+    }
+
+    fn slot_invalid(&self, source: NetError) -> ReceiveError {
+        match self.plan.slot.clone() {
+            Some(slot) => {
+                let server = self.plan.layout.server().to_string();
+                ReceiveError::SlotInvalid { slot, server, source }
+            }
+            None => source.into(),
+        }
     }
 
     fn decide(
@@ -336,6 +352,12 @@ impl Service<'_> {
             progress: super::Progress { written: position, flushed: position },
         }
     }
+}
+
+/// Releases from 18 on refuse a slot that they have invalidated; it keeps no WAL any more.
+fn refuses_slot(error: &NetError, slot: Option<SlotPosition>) -> bool {
+    let code = error.server_error().map(|error| error.code);
+    code == Some(SqlState::PREREQUISITE) && slot.is_some_and(|slot| slot.restart.is_none())
 }
 
 /// From 0 to 1, different in each process and at each call.

@@ -143,7 +143,7 @@ impl Writer {
     }
 
     /// Hands the batch to the kernel: one call a segment, and a call more for each
-    /// [`SLICES`] pieces.
+    /// 128 pieces.
     ///
     /// # Errors
     /// The disk refused. The writer is of no use any more.

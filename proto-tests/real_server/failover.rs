@@ -1,0 +1,268 @@
+//! Reception across promotions, lost slots and commits that wait for it.
+//!
+//! The stock receiver asks for ever for a timeline that ended exactly on a segment boundary,
+//! gives up when its tail is on a branch that died, and lets a commit wait for its next status
+//! when a segment's end came at the wrong moment.
+
+use std::time::{Duration, Instant};
+
+use super::round_trip::assert_same_segments;
+use super::scratch::wait_until;
+use super::{Cluster, Stop, Tapster};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn keep_wal(major: u32) -> Cluster {
+    let builder = Cluster::builder(major);
+    match major {
+        ..13 => builder.setting("wal_keep_segments", "200").start(),
+        _ => builder.setting("wal_keep_size", "4GB").start(),
+    }
+}
+
+/// Points server `main` to another cluster, with a slot that is made when it is missing.
+fn point_to(tapster: &Tapster, cluster: &Cluster) {
+    let options = Tapster::server_options(cluster) + "create_slot = auto\n";
+    tapster.write_server("main", &options);
+}
+
+#[track_caller]
+fn wait_for(what: &str, cluster: &Cluster, question: &str) {
+    let state = || format!("{}\n{}", cluster.value(question), cluster.log_tail());
+    wait_until(what, LIMIT, || (cluster.value(question) == "t").then_some(()), state);
+}
+
+#[test]
+fn a_commit_that_waits_for_the_receiver_returns_as_soon_as_it_is_flushed() {
+    for major in [10, 18] {
+        let cluster = keep_wal(major);
+        let tapster = Tapster::of(&cluster);
+        cluster.sql("CREATE TABLE t (n int, filling text)");
+        cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'barman_receive_wal'");
+        cluster.reload();
+        let mut receiver = tapster.receive(&cluster);
+        wait_for(
+            "the receiver to count",
+            &cluster,
+            "SELECT coalesce(bool_or(sync_state = 'sync'), false) FROM pg_stat_replication",
+        );
+        // Enough to pass a few segment ends: there the stock receiver forgets to report.
+        let session = cluster.session("postgres");
+        let mut slowest = Duration::ZERO;
+        for n in 0..100 {
+            let begun = Instant::now();
+            session.sql(&format!(
+                "INSERT INTO t SELECT {n}, string_agg(md5(random()::text), '') \
+                 FROM generate_series(1, 12000)"
+            ));
+            slowest = slowest.max(begun.elapsed());
+        }
+        // The next status would come after ten seconds.
+        assert!(slowest < Duration::from_secs(8), "a commit took {slowest:?}");
+        cluster.sql("ALTER SYSTEM RESET synchronous_standby_names");
+        cluster.reload();
+        let last = cluster.switch_wal();
+        tapster.wait_for_archived("main", &[last]);
+        assert_same_segments(&cluster.pg_wal(), &tapster.archived("main"), 3);
+        assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    }
+}
+
+#[test]
+fn a_timeline_that_ends_exactly_on_a_segment_boundary_is_followed() {
+    for major in [11, 16] {
+        let cluster = keep_wal(major);
+        let standby = cluster.standby();
+        standby.sql("SELECT pg_create_physical_replication_slot('tapster', true)");
+        // One receiver streams from the standby through its promotion; the other one streams
+        // from the primary and is pointed to the new one afterwards.
+        let through = Tapster::new();
+        point_to(&through, &standby);
+        let mut streaming = through.spawn(&["receive-wal", "main"]);
+        streaming.wait_until_streaming(&standby);
+        let after = Tapster::of(&cluster);
+        let mut first = after.receive(&cluster);
+        // The server writes a record of its own accord now and then: then once more.
+        loop {
+            let session = cluster.session("postgres");
+            // Apart: a transaction that ends behind the switch writes its commit there.
+            session.sql("SELECT txid_current()");
+            let switched = session.sql("SELECT pg_walfile_name(pg_switch_wal())");
+            let last = [switched[0][0].clone().expect("a segment's name")];
+            cluster.wait_for_standby(&standby);
+            through.wait_for_archived("main", &last);
+            after.wait_for_archived("main", &last);
+            if cluster.flushed_lsn().ends_with("000000") {
+                break;
+            }
+        }
+        cluster.stop(Stop::Crash);
+        assert_eq!(first.interrupt(), 0, "{}", first.output());
+        standby.promote();
+        let switchpoint = standby.value(
+            "SELECT split_part(convert_from(pg_read_binary_file('pg_wal/00000002.history'), \
+             'UTF8'), E'\\t', 2)",
+        );
+        standby.sql("CREATE TABLE t AS SELECT 1 AS n");
+        let new = standby.switch_wal();
+        let expected = [new, "00000002.history".to_owned()];
+        through.wait_for_archived("main", &expected);
+        assert_eq!(streaming.interrupt(), 0, "{}", streaming.output());
+        point_to(&after, &standby);
+        let mut second = after.spawn(&["receive-wal", "main"]);
+        after.wait_for_archived("main", &expected);
+        assert_eq!(second.interrupt(), 0, "{}", second.output());
+        // The test is worth something only if nothing was written behind the switch.
+        assert!(switchpoint.ends_with("000000"), "the timeline ended at {switchpoint}");
+    }
+}
+
+#[test]
+fn a_tail_that_the_new_primary_never_had_is_kept_and_the_new_branch_is_received() {
+    for major in [12, 17] {
+        let cluster = keep_wal(major);
+        cluster.sql("CREATE TABLE t (n int)");
+        let standby = cluster.standby();
+        let tapster = Tapster::of(&cluster);
+        let mut receiver = tapster.receive(&cluster);
+        cluster.wait_for_standby(&standby);
+        standby.stop(Stop::Fast);
+        // Only the receiver gets this.
+        cluster.sql("INSERT INTO t SELECT generate_series(1, 1000)");
+        let lost = cluster.switch_wal();
+        tapster.wait_for_archived("main", std::slice::from_ref(&lost));
+        cluster.sql("INSERT INTO t VALUES (-1)");
+        cluster.stop(Stop::Fast);
+        assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+        standby.launch();
+        standby.promote();
+        point_to(&tapster, &standby);
+        let mut receiver = tapster.spawn(&["receive-wal", "main"]);
+        receiver.wait_for_log(&tapster, "the stored tail is kept");
+        receiver.wait_until_streaming(&standby);
+        standby.sql("INSERT INTO t VALUES (2)");
+        let new = standby.switch_wal();
+        assert!(new.starts_with("00000002"), "{new}");
+        tapster.wait_for_archived("main", &[new, "00000002.history".to_owned()]);
+        let archived = tapster.archived("main");
+        assert!(archived.contains_key(&lost), "the dead branch is gone: {archived:?}");
+        assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    }
+}
+
+#[test]
+fn an_old_primary_that_comes_back_is_not_received_from() {
+    let cluster = keep_wal(14);
+    let standby = cluster.standby();
+    let tapster = Tapster::new();
+    point_to(&tapster, &standby);
+    cluster.wait_for_standby(&standby);
+    standby.promote();
+    let mut receiver = tapster.spawn(&["receive-wal", "main"]);
+    receiver.wait_until_streaming(&standby);
+    let new = standby.switch_wal();
+    tapster.wait_for_archived("main", &[new]);
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    point_to(&tapster, &cluster);
+    let outcome = tapster.refused(&["receive-wal", "main"]);
+    assert!(outcome.stderr.contains("an old primary has come back"), "{outcome}");
+}
+
+#[test]
+fn wal_that_the_server_has_removed_is_said_to_be_missing_and_reception_goes_on_behind_it() {
+    let cluster = Cluster::builder(15)
+        .setting("max_slot_wal_keep_size", "16MB")
+        .setting("max_wal_size", "32MB")
+        .setting("min_wal_size", "32MB")
+        .start();
+    let tapster = Tapster::of(&cluster);
+    let mut receiver = tapster.receive(&cluster);
+    let first = cluster.switch_wal();
+    tapster.wait_for_archived("main", &[first]);
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    cluster.sql("CREATE TABLE t (n int)");
+    for _ in 0..6 {
+        cluster.sql("INSERT INTO t VALUES (1)");
+        cluster.switch_wal();
+    }
+    cluster.sql("CHECKPOINT");
+    cluster.sql("CHECKPOINT");
+    wait_for(
+        "the slot to be lost",
+        &cluster,
+        "SELECT bool_and(wal_status = 'lost') FROM pg_replication_slots",
+    );
+    let mut receiver = tapster.spawn(&["receive-wal", "main"]);
+    receiver.wait_for_log(&tapster, "WAL is missing in the archive");
+    receiver.wait_until_streaming(&cluster);
+    let last = cluster.switch_wal();
+    tapster.wait_for_archived("main", &[last]);
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+}
+
+#[test]
+fn a_slot_never_goes_back_however_often_the_receiver_starts() {
+    let cluster = keep_wal(13);
+    let tapster = Tapster::of(&cluster);
+    let restart = || -> u64 {
+        let text = cluster.value(
+            "SELECT coalesce(restart_lsn - '0/0', 0)::bigint FROM pg_replication_slots \
+             WHERE slot_name = 'tapster'",
+        );
+        text.parse().expect("a position")
+    };
+    cluster.sql("CREATE TABLE t (n int, filling text)");
+    let mut highest = 0;
+    for round in 0..5 {
+        let mut receiver = tapster.receive(&cluster);
+        cluster.sql(&format!("INSERT INTO t SELECT {round}, repeat('x', 3000)"));
+        let target = cluster.value("SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint");
+        let code = match round % 2 {
+            0 => receiver.interrupt(),
+            _ => {
+                receiver.kill();
+                0
+            }
+        };
+        assert_eq!(code, 0, "{}", receiver.output());
+        let now = restart();
+        assert!(now >= highest, "round {round}: the slot went back from {highest} to {now}");
+        if round % 2 == 0 {
+            let target: u64 = target.parse().expect("a position");
+            assert!(now >= target, "an orderly end reports what it has flushed");
+        }
+        highest = now;
+        wait_for(
+            "the slot to be free",
+            &cluster,
+            "SELECT bool_and(NOT active) FROM pg_replication_slots",
+        );
+    }
+}
+
+#[test]
+fn stop_ends_the_receiver_of_this_server_and_says_which_process_that_was() {
+    let cluster = Cluster::start(16);
+    let tapster = Tapster::of(&cluster);
+    let mut receiver = tapster.receive(&cluster);
+    let outcome = tapster.ok(&["receive-wal", "--stop", "main"]);
+    assert_eq!(outcome.stdout, format!("Stopped process receive-wal({})\n", receiver.pid()));
+    assert_eq!(receiver.wait(), 0, "{}", receiver.output());
+    let outcome = tapster.refused(&["receive-wal", "--stop", "main"]);
+    let expected =
+        "ERROR: Termination of receive-wal failed: no such process for server main\n".to_owned();
+    assert_eq!(outcome.stderr, expected);
+}
+
+#[test]
+fn a_short_timeout_of_the_server_does_not_end_an_idle_stream() {
+    let cluster = Cluster::builder(17).setting("wal_sender_timeout", "1500ms").start();
+    let tapster = Tapster::of(&cluster);
+    let mut receiver = tapster.receive(&cluster);
+    let process = cluster.value("SELECT pid FROM pg_stat_replication");
+    let begun = cluster.value("SELECT extract(epoch FROM now())::bigint");
+    let past = format!("SELECT extract(epoch FROM now())::bigint > {begun} + 5");
+    wait_for("five idle seconds", &cluster, &past);
+    assert_eq!(cluster.value("SELECT pid FROM pg_stat_replication"), process, "a new session");
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+}
