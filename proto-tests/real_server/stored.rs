@@ -124,8 +124,11 @@ pub fn store_wal(cluster: &Cluster, tapster: &Tapster) {
     store_wal_before(cluster, tapster, &open);
     let streaming = tapster.server("main").join("streaming");
     fs::create_dir_all(&streaming).expect("a folder");
-    fs::copy(cluster.pg_wal().join(&open), streaming.join(format!("{open}.partial")))
-        .expect("the open segment");
+    // At a boundary it may not exist yet.
+    let file = cluster.pg_wal().join(&open);
+    if file.exists() {
+        fs::copy(file, streaming.join(format!("{open}.partial"))).expect("the open segment");
+    }
 }
 
 /// The same without an open segment: for a server that is gone.

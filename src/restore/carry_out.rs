@@ -18,9 +18,11 @@ use super::error::RestoreError;
 use super::facts::BackupFacts;
 use super::path::InnerPath;
 use super::plan::{PlacedTablespace, RestorePlan, SERVER_WAL, Wishes, place_tablespaces};
+use super::reach::judge;
 use super::refusal::Refusal;
 use super::shelf::{Shelf, WalIdentity};
 use super::source::Source;
+use super::target::RecoveryTarget;
 use super::tree::Tree;
 use super::unpack::{Origin, Unpacker};
 
@@ -115,7 +117,11 @@ pub fn restore(
     let shelf = Shelf { disk: job.repository, layout: job.layout };
     let identity = WalIdentity { segment_size: facts.range.segment_size, system: facts.system };
     let available = shelf.inventory(&identity, facts.range.begin)?;
-    let plan = RestorePlan::new(facts, job.wishes, tablespaces, &available)?;
+    let mut plan = RestorePlan::new(facts, job.wishes, tablespaces, &available)?;
+    if matches!(plan.goal.target, Some(RecoveryTarget::Time(_))) {
+        let warning = judge(&plan, shelf.last_commit(&plan, &identity)?)?;
+        plan.warnings.extend(warning);
+    }
     observer.step(&Step::Planned(&plan));
     for warning in &plan.warnings {
         observer.warning(&warning.to_string());

@@ -20,6 +20,7 @@ pub mod path;
 pub mod codec;
 pub mod source;
 pub mod shelf;
+pub mod reach;
 pub mod check;
 
 // What goes to the destination.

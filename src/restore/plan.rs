@@ -75,6 +75,18 @@ pub enum PlanWarning {
          segment(s) are there", .0.missing, .0.behind
     )]
     Gap(Gap),
+    /// The server may wait for a commit that never comes.
+    #[error(
+        "the last commit in the WAL is of {last}, which is not behind the target time {target}: PostgreSQL \
+         13 and later do not come up when they do not reach their target; without a target the \
+         end of the WAL is restored"
+    )]
+    TimeBeyondWal {
+        /// What was asked for.
+        target: String,
+        /// The time of the last commit.
+        last: String,
+    },
     /// A promotion happened behind the backup.
     #[error(
         "the archive holds newer timelines ({}), which are not followed; --target-tli latest \

@@ -100,6 +100,19 @@ pub enum Refusal {
         /// What would have to be there next.
         missing: Option<SegmentName>,
     },
+    /// The server would stop, or worse come up, in front of the hole.
+    #[error(
+        "The requested target time {target} is behind a hole in the WAL: {missing} is missing, and \
+         the last commit before it is of {last}"
+    )]
+    TimeBehindGap {
+        /// What was asked for.
+        target: String,
+        /// The time of the last commit that can be replayed.
+        last: String,
+        /// The segment that is missing.
+        missing: SegmentName,
+    },
     /// No history file tells of it.
     #[error("timeline {timeline} does not exist in the archive, which knows {}", list(known))]
     UnknownTimeline {
@@ -221,6 +234,9 @@ impl Refusal {
             Refusal::SpansTimelines { end, .. } => format!("add --target-tli {end}"),
             Refusal::LsnBeyondWal { missing: Some(missing), .. } => {
                 format!("WAL segment {missing} would have to be archived first")
+            }
+            Refusal::TimeBehindGap { missing, .. } => {
+                format!("put {missing} back into the archive, or ask for an earlier time")
             }
             Refusal::NotDescendant { .. } => {
                 "choose an older backup, or another timeline".to_owned()

@@ -183,7 +183,10 @@ impl<'a> Shelf<'a> {
     }
 
     /// The place of a file now, and the file, open.
-    fn find(&self, name: WalFileName) -> Result<(PathBuf, Box<dyn DiskFile>), RestoreError> {
+    pub(super) fn find(
+        &self,
+        name: WalFileName,
+    ) -> Result<(PathBuf, Box<dyn DiskFile>), RestoreError> {
         let text = name.to_string();
         let archived = self.layout.wal(name);
         // Twice: between two looks a file may move from a later place to an earlier one.

@@ -1,6 +1,7 @@
 //! A plan is made from facts alone: tables of wishes and what becomes of them.
 
 use super::*;
+use crate::restore::reach::LastCommit;
 use crate::restore::selection::BackupRange;
 use crate::restore::target::TargetTime;
 use crate::wal::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineHistory};
@@ -218,4 +219,22 @@ fn a_tablespace_in_place_stays_inside_the_data_directory() {
     let placed = place_tablespaces(&facts, &wishes(Goal::default())).expect("placed");
     assert!(placed[0].in_place);
     assert_eq!(placed[0].location, Path::new("/srv/restore/e/pg_tblspc/16390"));
+}
+
+#[test]
+fn a_time_behind_the_last_commit_is_a_warning_and_behind_a_hole_a_refusal() {
+    let last = |text: &str| -> jiff::Timestamp { text.parse().expect("a time") };
+    let time = at("2026-11-23 07:00:00+00");
+    let whole = plan(15, time.clone(), &wal(0x29..0x2E, &[])).expect("a plan");
+    let judge =
+        |plan: &RestorePlan, text| crate::restore::reach::judge(plan, LastCommit::At(last(text)));
+    assert_eq!(judge(&whole, "2026-11-23T07:00:01Z"), Ok(None));
+    let warned = judge(&whole, "2026-11-23T07:00:00Z");
+    assert!(matches!(warned, Ok(Some(PlanWarning::TimeBeyondWal { .. }))), "{warned:?}");
+    let mut holed = wal(0x29..0x2D, &[]);
+    holed.segments.extend(wal(0x2E..0x30, &[]).segments);
+    let holed = plan(15, time, &holed).expect("a plan");
+    let refused = judge(&holed, "2026-11-23T06:59:00Z");
+    assert!(matches!(refused, Err(Refusal::TimeBehindGap { .. })), "{refused:?}");
+    assert_eq!(judge(&holed, "2026-11-23T07:00:01Z"), Ok(None), "the hole lies behind the target");
 }
