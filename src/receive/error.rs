@@ -46,7 +46,7 @@ pub enum ReceiveError {
         /// The server's section, for the hint.
         server: String,
         /// What the server said.
-        source: NetError,
+        source: Box<NetError>,
     },
     /// A history file of the server that cannot be read.
     #[error("server's history file cannot be used")]

@@ -195,7 +195,7 @@ impl Service<'_> {
         match self.plan.slot.clone() {
             Some(slot) => {
                 let server = self.plan.layout.server().to_string();
-                ReceiveError::SlotInvalid { slot, server, source }
+                ReceiveError::SlotInvalid { slot, server, source: Box::new(source) }
             }
             None => source.into(),
         }
