@@ -195,6 +195,80 @@ fn restore_follows_a_promotion_to_a_moment_behind_it() {
     }
 }
 
+/// Barman's text to the letter, but for line numbers, which here count from 1.
+#[test]
+fn restore_says_what_barman_says() {
+    let (cluster, tapster, folder) = cluster(15);
+    cluster.create_tablespace("tbs1");
+    let oid = cluster.value("SELECT oid FROM pg_tablespace WHERE spcname = 'tbs1'");
+    let conf = cluster.data().join("postgresql.conf");
+    let old = fs::read_to_string(&conf).expect("the configuration");
+    let line = old.lines().count() + 1;
+    let more = "archive_command = 'cp %p /archive/%f' # ours\nexternal_pid_file = '/run/pid'\n";
+    fs::write(&conf, old + more).expect("it can be extended");
+    store_backup(&cluster, &tapster, ID, Shape::Archives);
+    cluster.advance_wal(1);
+    let lsn = cluster.value("SELECT pg_current_wal_insert_lsn()");
+    cluster.advance_wal(1);
+    store_wal(&cluster, &tapster);
+    let (data, moved) = (folder.join("f"), folder.join("f_tbs1"));
+    let rule = format!("tbs1:{}", text(&moved));
+    let outcome = tapster.ok(&[
+        "restore",
+        "--target-lsn",
+        &lsn,
+        "--target-tli",
+        "latest",
+        "main",
+        "latest",
+        text(&data),
+        "--tablespace",
+        &rule,
+    ]);
+    let expected = format!(
+        "Starting local restore for server main using backup {ID}
+Destination directory: {data}
+Doing PITR. Recovery target lsn: '{lsn}', timeline: '1'
+Copying the base backup.
+\t{oid}, tbs1, {moved}
+Copying required WAL segments.
+Generating recovery configuration
+Identify dangerous settings in destination directory.
+
+IMPORTANT
+These settings have been modified to prevent data losses
+
+postgresql.conf line {changed}: archive_command = false
+
+WARNING
+You are required to review the following options as potentially dangerous
+
+postgresql.conf line {reviewed}: external_pid_file = '/run/pid'
+
+Restore operation completed (start time: [TIME], elapsed time: [ELAPSED])
+Your PostgreSQL server has been successfully prepared for recovery!
+",
+        data = text(&data),
+        moved = text(&moved),
+        changed = line + 1,
+        reviewed = line + 2,
+    );
+    let (before, rest) = outcome.stdout.split_once("(start time: ").expect("the time");
+    let (time, after) = rest.split_once(")\n").expect("the end of the line");
+    assert!(time.contains(", elapsed time: ") && time.starts_with("20"), "{time}");
+    let stdout = format!("{before}(start time: [TIME], elapsed time: [ELAPSED])\n{after}");
+    assert_eq!(stdout, expected);
+    let auto = fs::read_to_string(data.join("postgresql.auto.conf")).expect("settings");
+    let barman_wal = data.join("barman_wal");
+    let settings = format!(
+        "\nrestore_command = 'cp {wal}/%f %p'\nrecovery_end_command = 'rm -fr {wal}'\n\
+         recovery_target_lsn = '{lsn}'\nrecovery_target_timeline = latest\n",
+        wal = text(&barman_wal)
+    );
+    assert!(auto.ends_with(&settings), "{auto}");
+    assert!(data.join("recovery.signal").exists());
+}
+
 #[test]
 fn restore_refuses_what_cannot_come_up_before_it_writes() {
     let (cluster, tapster, folder) = cluster(15);

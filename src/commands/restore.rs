@@ -66,6 +66,14 @@ pub struct RestoreArgs {
     pub standby_mode: bool,
 }
 
+/// Scripts that Barman runs around a restore.
+const HOOKS: [&str; 4] = [
+    "pre_recovery_script",
+    "pre_recovery_retry_script",
+    "post_recovery_script",
+    "post_recovery_retry_script",
+];
+
 /// Restores, and reports what was done.
 pub fn run(args: &RestoreArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let server = site.server(&args.server)?;
@@ -73,18 +81,32 @@ pub fn run(args: &RestoreArgs, site: &Site, out: &mut Reporter) -> Outcome {
         let why = server.errors.join("; ");
         return Err(Failure::new(format_args!("server {} is disabled: {why}", server.name)));
     }
-    for option in server.recovery_options.iter().filter(|option| *option == "get-wal") {
-        out.warning(format_args!(
-            "recovery_options has {option}: WAL is copied into the restored directory instead"
-        ));
-    }
+    name_what_is_not_done(server, out);
     let clock = Instant::now();
     let wishes = wishes(args, out)?;
     let layout = ServerLayout::new(server);
     let info = find(args, site, &layout, &wishes.goal, out)?;
     let restored = guarded(site, server, &layout, &info, &wishes, out)?;
     restore_done(out, &restored, clock.elapsed());
+    if rustix::process::geteuid().is_root() {
+        out.warning(
+            "the restored files belong to root: give them, tablespaces included, to the user who \
+             runs the server before you start it",
+        );
+    }
     Ok(0)
+}
+
+/// Options of Barman that ask for something this version does not do.
+fn name_what_is_not_done(server: &ServerConfig, out: &mut Reporter) {
+    for option in server.recovery_options.iter().filter(|option| *option == "get-wal") {
+        out.warning(format_args!(
+            "recovery_options has {option}: WAL is copied into the restored directory instead"
+        ));
+    }
+    for hook in HOOKS.into_iter().filter(|hook| server.settings.get(hook).is_some()) {
+        out.warning(format_args!("{hook} is set, and is not run"));
+    }
 }
 
 fn wishes(args: &RestoreArgs, out: &mut Reporter) -> Result<Wishes, Failure> {

@@ -235,6 +235,9 @@ impl Refusal {
             Refusal::LsnBeyondWal { missing: Some(missing), .. } => {
                 format!("WAL segment {missing} would have to be archived first")
             }
+            Refusal::LsnBeyondWal { end, missing: None, .. } => {
+                format!("without a target everything up to {end} is restored")
+            }
             Refusal::TimeBehindGap { missing, .. } => {
                 format!("put {missing} back into the archive, or ask for an earlier time")
             }

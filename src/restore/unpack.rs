@@ -29,8 +29,9 @@ const LEFT_OUT: [&str; 11] = [
     MARKER,
 ];
 
-/// Directories whose content stays behind: WAL comes from the archive, logs from elsewhere.
-const EMPTIED: [&str; 4] = ["pg_wal", "pg_xlog", "pg_log", "log"];
+/// Directories whose content stays behind: WAL comes from the archive, logs belong to the old
+/// server, and its replication slots would hold WAL back for nobody.
+const EMPTIED: [&str; 5] = ["pg_wal", "pg_xlog", "pg_log", "log", "pg_replslot"];
 
 /// Directories inside of those that the server expects.
 const KEPT_INSIDE: [&str; 3] =
