@@ -174,6 +174,7 @@ impl Service<'_> {
             slot,
         };
         let (timeline, position) = self.decide(&start, &receiver)?;
+        self.establish_identity(&facts)?;
         if timeline != facts.timeline {
             receiver.fetch_ancestors_history(&mut session, timeline).await?;
         }
@@ -281,6 +282,21 @@ impl Service<'_> {
         let identity = Identity::read(disk, &plan.layout)?;
         let system = identity.map(|identity| identity.system_identifier).or(written_by);
         Ok((stored.map(|stored| self.best_known(stored, facts)), system))
+    }
+
+    /// Says from the first byte on which cluster the repository belongs to, so that no backup
+    /// of another one is put beside its WAL.
+    fn establish_identity(&self, facts: &ServerFacts) -> Result<(), ReceiveError> {
+        let plan = self.plan;
+        let disk = plan.disk.as_ref();
+        if Identity::read(disk, &plan.layout)?.is_some() {
+            return Ok(());
+        }
+        let identity = Identity {
+            system_identifier: facts.system_identifier,
+            version: facts.version.major().to_string(),
+        };
+        Ok(identity.establish(disk, &plan.layout)?)
     }
 
     /// What this process has made durable itself counts, also where verification of the file
