@@ -2,3 +2,4 @@
 
 mod log;
 mod received_wal;
+mod stored_wal;

@@ -28,6 +28,7 @@ mod refusals;
 mod receiving;
 mod backing_up;
 mod failover;
+mod receive_wal;
 
 pub use cluster::{Cluster, Stop};
 pub use load::Load;

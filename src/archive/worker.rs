@@ -37,6 +37,11 @@ impl ArchiveWorker {
         Ok(ArchiveWorker { bell: Some(bell), thread: Some(thread) })
     }
 
+    /// Leaves it alone, whatever it is at: the process ends without waiting for it.
+    pub fn abandon(mut self) {
+        self.thread = None;
+    }
+
     /// A word in here makes it sweep; a full one says that it will anyway.
     pub fn bell(&self) -> Option<SyncSender<()>> {
         self.bell.clone()

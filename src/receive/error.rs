@@ -100,10 +100,12 @@ impl ReceiveError {
             ReceiveError::Net(error) => self.retry_of(error),
             // Room may be made, a mount may come back. Whatever it is: a receiver that ends
             // lets the server's disk fill instead.
-            ReceiveError::Disk(_) | ReceiveError::Repository(_) | ReceiveError::Thread(_) => {
+            ReceiveError::Disk(_) | ReceiveError::Lock(_) | ReceiveError::Thread(_) => {
                 Retry::AfterBackoff
             }
-            ReceiveError::Lock(_) => Retry::AfterBackoff,
+            ReceiveError::Repository(RepositoryError::Disk(_) | RepositoryError::Lock(_)) => {
+                Retry::AfterBackoff
+            }
             ReceiveError::Behind { alarming: false, .. } => Retry::AfterBackoff,
             ReceiveError::Behind { .. } => Retry::Slowly,
             ReceiveError::SlotMissing { known: true, .. } | ReceiveError::SlotInvalid { .. } => {
@@ -112,6 +114,7 @@ impl ReceiveError {
             // The receiver knows what to do about it: go on behind the gap.
             ReceiveError::Removed { .. } => Retry::Now,
             ReceiveError::SlotMissing { .. }
+            | ReceiveError::Repository(_)
             | ReceiveError::Refused(_)
             | ReceiveError::History(_)
             | ReceiveError::OtherHistory { .. }

@@ -23,6 +23,7 @@ mod writer;
 mod reader;
 mod stream;
 mod receiver;
+mod slot;
 mod service;
 mod error;
 

@@ -10,15 +10,15 @@ use super::backoff::Backoff;
 use super::start::{Decision, Facts, LocalEnd, ServerEnd, SlotPosition};
 use super::stored::Places;
 use super::writer::Target;
-use super::{End, Preparation, ReceiveError, Received, Receiver, settings, spare};
+use super::{End, Preparation, ReceiveError, Received, Receiver, settings, slot, spare};
 use crate::archive::{self, ArchiveWorker};
 use crate::conninfo::ConnectOptions;
 use crate::disk::Disk;
-use crate::net::{NetError, ServerFacts, SqlClient, Walsender};
+use crate::net::{ServerFacts, Walsender};
 use crate::repository::{Identity, ServerLayout};
 use crate::service::{Shutdown, Urgency};
 use crate::wal::{Lsn, SystemIdentifier, Timeline};
-use crate::wire::{Retry, SlotName, SqlState};
+use crate::wire::{Retry, SlotName};
 
 /// What `receive-wal` works with.
 #[derive(Clone, Debug)]
@@ -59,7 +59,15 @@ pub async fn serve(plan: &Plan, shutdown: &Shutdown) -> Result<(), ReceiveError>
         backoff: Backoff::default(),
     };
     while !shutdown.requested() {
-        let result = service.session(shutdown).await;
+        let result = tokio::select! {
+            result = service.session(shutdown) => result,
+            () = shutdown.reaches(Urgency::Now) => {
+                // What is on the disk is consistent at every moment.
+                info!(server = %plan.layout.server(), "left at once");
+                archive.abandon();
+                return Ok(());
+            }
+        };
         match service.judge(result)? {
             None => break,
             Some(wait) => {
@@ -88,6 +96,15 @@ struct Service<'a> {
     /// The trouble that was logged last: it is logged once, however often it comes.
     said: Option<String>,
     backoff: Backoff,
+}
+
+/// A connection that can begin to receive.
+struct Prepared {
+    session: Walsender,
+    receiver: Receiver,
+    slot: Option<SlotPosition>,
+    timeline: Timeline,
+    position: Lsn,
 }
 
 impl Service<'_> {
@@ -144,15 +161,30 @@ impl Service<'_> {
 
     /// One connection, from the first question to its end.
     async fn session(&mut self, shutdown: &Shutdown) -> Result<Received, ReceiveError> {
-        let plan = self.plan;
-        let connecting = Walsender::connect(&plan.streaming, &plan.application_name);
-        let mut session = tokio::select! {
-            session = connecting => session?,
+        let prepared = tokio::select! {
+            prepared = self.prepare() => prepared?,
             () = shutdown.reaches(Urgency::Finish) => return Ok(self.nothing()),
         };
+        let Prepared { mut session, mut receiver, slot, timeline, position } = prepared;
+        let result = receiver.receive(&mut session, (timeline, position), None, shutdown).await;
+        self.remember(&receiver, position);
+        match result {
+            Err(ReceiveError::Net(error)) => Err(slot::explain(self.plan, slot, error)),
+            Ok(received) => {
+                session.close().await;
+                Ok(received)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Connects, looks at both sides, and decides where to begin.
+    async fn prepare(&mut self) -> Result<Prepared, ReceiveError> {
+        let plan = self.plan;
+        let mut session = Walsender::connect(&plan.streaming, &plan.application_name).await?;
         let facts = ServerFacts::ask(&mut session).await?;
         self.has_connected = true;
-        let slot = self.slot(&mut session, &facts).await?;
+        let slot = slot::find(plan, &mut session, &facts, self.has_streamed).await?;
         let mut receiver = self.receiver(&facts);
         if let Some(restart) = slot.and_then(|slot| slot.restart) {
             receiver.floor = receiver.floor.max(restart);
@@ -178,28 +210,7 @@ impl Service<'_> {
         if timeline != facts.timeline {
             receiver.fetch_ancestors_history(&mut session, timeline).await?;
         }
-        let result = receiver.receive(&mut session, (timeline, position), None, shutdown).await;
-        self.remember(&receiver, position);
-        match result {
-            Err(ReceiveError::Net(error)) if refuses_slot(&error, slot) => {
-                Err(self.slot_invalid(error))
-            }
-            Ok(received) => {
-                session.close().await;
-                Ok(received)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn slot_invalid(&self, source: NetError) -> ReceiveError {
-        match self.plan.slot.clone() {
-            Some(slot) => {
-                let server = self.plan.layout.server().to_string();
-                ReceiveError::SlotInvalid { slot, server, source: Box::new(source) }
-            }
-            None => source.into(),
-        }
+        Ok(Prepared { session, receiver, slot, timeline, position })
     }
 
     fn decide(
@@ -315,51 +326,6 @@ impl Service<'_> {
         }
     }
 
-    /// Where the slot stands; it is made if it is missing and we may.
-    async fn slot(
-        &self,
-        session: &mut Walsender,
-        facts: &ServerFacts,
-    ) -> Result<Option<SlotPosition>, ReceiveError> {
-        let plan = self.plan;
-        let Some(name) = &plan.slot else { return Ok(None) };
-        let found = self.read_slot(session, facts, name).await?;
-        if found.is_some() {
-            return Ok(found);
-        }
-        if !plan.create_slot {
-            return Err(ReceiveError::SlotMissing {
-                slot: name.clone(),
-                server: plan.layout.server().to_string(),
-                known: self.has_streamed,
-            });
-        }
-        session.create_slot(name, false, true).await?;
-        info!(server = %plan.layout.server(), slot = %name, "replication slot created");
-        self.read_slot(session, facts, name).await
-    }
-
-    async fn read_slot(
-        &self,
-        session: &mut Walsender,
-        facts: &ServerFacts,
-        name: &SlotName,
-    ) -> Result<Option<SlotPosition>, ReceiveError> {
-        if facts.version.knows_read_replication_slot() {
-            let state = session.read_slot(name).await?;
-            return Ok(state.map(|state| SlotPosition {
-                restart: state.restart_lsn,
-                timeline: state.restart_timeline,
-            }));
-        }
-        let Some(options) = &self.plan.sql else {
-            return Ok(Some(SlotPosition { restart: None, timeline: None }));
-        };
-        let client = SqlClient::connect(options, &self.plan.application_name).await?;
-        let row = client.slot(name).await?;
-        Ok(row.map(|row| SlotPosition { restart: row.restart_lsn, timeline: None }))
-    }
-
     fn nothing(&self) -> Received {
         let position = self.known.map_or(Lsn::INVALID, |end| end.position);
         Received {
@@ -368,12 +334,6 @@ impl Service<'_> {
             progress: super::Progress { written: position, flushed: position },
         }
     }
-}
-
-/// Releases from 18 on refuse a slot that they have invalidated; it keeps no WAL any more.
-fn refuses_slot(error: &NetError, slot: Option<SlotPosition>) -> bool {
-    let code = error.server_error().map(|error| error.code);
-    code == Some(SqlState::PREREQUISITE) && slot.is_some_and(|slot| slot.restart.is_none())
 }
 
 /// From 0 to 1, different in each process and at each call.
