@@ -27,3 +27,6 @@ pub mod wishes;
 pub use error::BackupError;
 pub use run::{Milestone, Plan, Report, Wait, take};
 pub use verdict::DIFFERENCES_SHOWN;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! The disaster: `backup.info` says DONE, and the archive beside it lacks a block, or its name.
+
+mod sample;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use self::sample::{BASE, SPACE, SYSTEM, Sample};
+use super::error::BackupError;
+use super::queue::{Job, queue};
+use super::record::{Record, bury_the_dead};
+use super::verdict::judge;
+use super::writer::{MANIFEST, Stored, Writer};
+use super::{places, segments};
+use crate::disk::{Disk, ModelDisk};
+use crate::manifest::{Algorithm, Difference};
+use crate::repository::backup_info::BackupStatus;
+use crate::repository::{BackupId, BackupInfo, BackupTime, ServerLayout};
+use crate::wal::{SegmentSize, TimelineHistory, WalFileName};
+
+fn layout() -> ServerLayout {
+    ServerLayout::below(Path::new("/repository"), "main".parse().expect("a name"))
+}
+
+fn id() -> BackupId {
+    "20261123T062541".parse().expect("an id")
+}
+
+fn now() -> BackupTime {
+    BackupTime::parse("2026-11-23 06:25:41+00:00").expect("a time")
+}
+
+/// What the writer makes of the sample.
+fn stored(disk: &ModelDisk, sample: &Sample) -> Result<Stored, BackupError> {
+    let data = places::create(disk, &layout(), id())?;
+    let (sender, receiver, _) = queue();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        for job in sample.jobs() {
+            sender.push(job).await.expect("the sample fits");
+        }
+    });
+    drop(sender);
+    Writer::new(Arc::new(disk.clone()), data, Algorithm::Crc32c).run(&receiver)
+}
+
+/// A backup without its connections, as `take` goes about it.
+fn back_up(disk: &ModelDisk, sample: &Sample) -> Result<(), BackupError> {
+    let layout = layout();
+    layout.create_directories(disk)?;
+    let mut record = Record::create(Arc::new(disk.clone()), layout.clone(), id(), None)?;
+    let copied = stored(disk, sample).and_then(|stored| {
+        let verdict = judge(&stored, sample.span(), SYSTEM, true)?;
+        places::publish(disk, &layout.data(id()), &stored.parts)?;
+        record.started(sample.span().start)?;
+        record.copied(sample.span(), verdict, Duration::from_secs(1), now())?;
+        Ok(())
+    });
+    if let Err(error) = &copied {
+        places::clear(disk, &layout.data(id()));
+        record.failed(error);
+    }
+    copied
+}
+
+/// If the backup is said to be copied, it is; otherwise nothing of it has a name to be believed.
+fn check(survived: &ModelDisk, sample: &Sample, what: &str) {
+    let info = BackupInfo::read(survived, &layout(), id());
+    if !info.is_ok_and(|info| info.is_copied()) {
+        return;
+    }
+    let data = layout().data(id());
+    for (name, bytes) in sample.files() {
+        assert!(survived.bytes(&data.join(name)) == Some(bytes), "{what}: {name}");
+    }
+}
+
+#[test]
+fn a_backup_that_is_said_to_be_copied_survives_a_power_cut_at_any_call() {
+    let sample = Sample::new();
+    let disk = ModelDisk::new(0);
+    back_up(&disk, &sample).expect("nothing fails");
+    check(&disk, &sample, "without a power cut");
+    assert!(BackupInfo::read(&disk, &layout(), id()).expect("a record").is_copied());
+    for call in 0..disk.calls() {
+        for seed in 0..4 {
+            let disk = ModelDisk::new(seed);
+            disk.power_loss_at_call(call);
+            let _ = back_up(&disk, &sample);
+            let what = format!("call={call} seed={seed}");
+            check(&disk.after_power_loss(seed), &sample, &what);
+            check(&disk.after_kill(seed), &sample, &what);
+        }
+    }
+}
+
+#[test]
+fn a_call_that_fails_leaves_a_failed_backup_and_none_of_its_files() {
+    let sample = Sample::new();
+    let disk = ModelDisk::new(0);
+    back_up(&disk, &sample).expect("nothing fails");
+    for call in 0..disk.calls() {
+        let disk = ModelDisk::new(call);
+        disk.fail_call(call, Errno::NOSPC);
+        let Err(error) = back_up(&disk, &sample) else { continue };
+        assert!(matches!(error, BackupError::Disk(_) | BackupError::Repository(_)), "{error}");
+        let Ok(info) = BackupInfo::read(&disk, &layout(), id()) else { continue };
+        assert_ne!(info.status, BackupStatus::Done, "{call}");
+        if info.status == BackupStatus::Failed {
+            let left = disk.files().into_iter().find(|path| path.starts_with(layout().base()));
+            assert_eq!(left, None, "{call}: {:?}", disk.history());
+        }
+    }
+}
+
+#[test]
+fn archives_without_a_trailer_get_one_and_all_members_are_summed_up() {
+    let sample = Sample::new().without_trailers();
+    let disk = ModelDisk::new(0);
+    let stored = stored(&disk, &sample).expect("a good backup");
+    assert_eq!(stored.members.files.len(), 5);
+    let judged = judge(&stored, sample.span(), SYSTEM, true).expect("as listed");
+    assert!(judged.label.starts_with("START WAL LOCATION: 0/4000028"));
+    let data = layout().data(id());
+    for (name, bytes) in Sample::new().files() {
+        let part = places::part_path(&data, name);
+        assert!(disk.bytes(&part) == Some(bytes), "{name} is stored under a temporary name");
+        assert_eq!(disk.bytes(&data.join(name)), None);
+    }
+}
+
+#[test]
+fn what_the_manifest_does_not_list_is_named() {
+    let good = Sample::new();
+    let judged = |sample: &Sample, listed: &Sample| {
+        let disk = ModelDisk::new(0);
+        let mut stored = stored(&disk, sample).expect("well-formed");
+        stored.manifest = listed.manifest();
+        judge(&stored, good.span(), SYSTEM, true).expect_err("must be refused")
+    };
+    let changed = Sample::new().with("base/1/1259", b"other content");
+    match judged(&changed, &good) {
+        BackupError::Differs(differences) => assert_eq!(
+            differences.0,
+            [Difference::Checksum { path: "base/1/1259".to_owned() }],
+            "{differences}"
+        ),
+        other => panic!("{other}"),
+    }
+    let extra = Sample::new().with("base/1/9999", b"not listed");
+    assert!(matches!(judged(&extra, &good), BackupError::Differs(_)));
+    assert!(matches!(judged(&good, &extra), BackupError::Differs(_)));
+    let later = Sample::new().ending_at(0x500_0000);
+    assert!(matches!(judged(&good, &later), BackupError::ManifestRange { .. }));
+    let other = Sample::new().of_system(SYSTEM.0 + 1);
+    assert!(matches!(judged(&good, &other), BackupError::ManifestSystem { .. }));
+    assert!(matches!(judged(&other, &good), BackupError::ControlSystem { .. }));
+    assert!(matches!(
+        judged(&Sample::new().without("global/pg_control"), &good),
+        BackupError::Lacks("global/pg_control")
+    ));
+    assert!(matches!(
+        judged(&Sample::new().without("backup_label"), &good),
+        BackupError::Lacks("backup_label")
+    ));
+    let torn = Sample::new().torn_control();
+    assert!(matches!(judged(&torn, &torn), BackupError::Control(_)));
+}
+
+#[test]
+fn a_server_without_manifests_is_believed_by_structure_alone() {
+    let disk = ModelDisk::new(0);
+    let sample = Sample::new().without_manifest();
+    let stored = stored(&disk, &sample).expect("a good backup");
+    judge(&stored, sample.span(), SYSTEM, false).expect("nothing to compare with");
+    assert!(matches!(
+        judge(&stored, sample.span(), SYSTEM, true),
+        Err(BackupError::Lacks("backup_manifest"))
+    ));
+}
+
+#[test]
+fn a_member_that_leads_out_of_the_directory_ends_the_backup() {
+    for name in ["../x", "/x"] {
+        let disk = ModelDisk::new(0);
+        let refused = stored(&disk, &Sample::new().with_raw_name(name));
+        assert!(matches!(refused, Err(BackupError::Tar { .. })), "{name}");
+    }
+}
+
+#[test]
+fn an_archive_that_is_cut_off_ends_the_backup() {
+    let sample = Sample::new();
+    for cut in [511, 1024 + 100, 3000] {
+        let disk = ModelDisk::new(0);
+        let result = stored(&disk, &sample.cut_to(cut));
+        assert!(matches!(result, Err(BackupError::Tar { .. })), "{cut}");
+    }
+}
+
+#[test]
+fn backups_whose_process_died_are_marked_and_cleared() {
+    let disk = ModelDisk::new(0);
+    let layout = layout();
+    layout.create_directories(&disk).expect("a good disk");
+    let mut record =
+        Record::create(Arc::new(disk.clone()), layout.clone(), id(), None).expect("a good disk");
+    record.started(Sample::new().span().start).expect("a good disk");
+    stored(&disk, &Sample::new()).expect("a good backup");
+    assert!(!bury_the_dead(&disk, &layout).expect("a good disk"), "nothing is copied");
+    let info = BackupInfo::read(&disk, &layout, id()).expect("a record");
+    assert_eq!(info.status, BackupStatus::Failed);
+    assert!(info.error.is_some() && info.begin_xlog.is_some());
+    assert_eq!(disk.list(&layout.data(id())).expect("it is there"), []);
+}
+
+#[test]
+fn a_segment_that_is_not_archived_is_missing() {
+    let disk = ModelDisk::new(0);
+    let layout = layout();
+    let span = Sample::new().ending_at(0x600_0100).span();
+    let history = TimelineHistory::without_ancestors(span.end.timeline);
+    let needed = segments::needed(span, &history, SegmentSize::DEFAULT);
+    assert_eq!(needed.len(), 3);
+    for name in [needed[0], needed[2]] {
+        disk.put(&layout.wal(WalFileName::Segment(name)), b"WAL");
+    }
+    let missing = segments::missing(&disk, &layout, &needed).expect("a good disk");
+    assert_eq!(missing, [needed[1]]);
+    let secured = segments::secure(&disk, &layout, &needed);
+    assert!(matches!(secured, Err(BackupError::SegmentGone(_))));
+}
+
+/// The names under which the sample's files are stored.
+const NAMES: [&str; 3] = [SPACE, BASE, MANIFEST];
+
+#[test]
+fn jobs_carry_every_part_of_the_sample() {
+    let files = Sample::new().files();
+    assert_eq!(files.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NAMES);
+    let jobs = Sample::new().jobs();
+    assert_eq!(jobs.iter().filter(|job| matches!(job, Job::ArchiveEnd)).count(), 2);
+}
