@@ -67,6 +67,14 @@ pub enum BackupError {
         /// Behind `streaming_conninfo`.
         streaming: SystemIdentifier,
     },
+    /// The repository holds WAL of another cluster.
+    #[error("the repository holds WAL of system {stored}, but the server is system {found}")]
+    OtherWal {
+        /// In the newest stored segment.
+        stored: SystemIdentifier,
+        /// As the server says.
+        found: SystemIdentifier,
+    },
     /// An archive that cannot be one.
     #[error("the server sent a broken {archive}")]
     Tar {
@@ -149,6 +157,10 @@ impl BackupError {
             BackupError::TwoClusters { .. } => {
                 Some("make conninfo and streaming_conninfo lead to the same server".to_owned())
             }
+            BackupError::OtherWal { .. } => Some(
+                "give the other cluster a server entry of its own, with its own directories"
+                    .to_owned(),
+            ),
             BackupError::Tar { source, .. } => source.hint(),
             BackupError::Manifest(error) => error.hint(),
             BackupError::Control(error) => error.hint(),

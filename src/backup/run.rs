@@ -155,6 +155,7 @@ pub async fn take(
         Err(LockError::Held { .. }) => None,
         Err(error) => return Err(BackupError::Lock(error)),
     };
+    session.claim_repository(plan)?;
     let started = crate::service::now().to_zoned(jiff::tz::TimeZone::system());
     let (id, started) = unless(shutdown, id(plan, started)).await?;
     let mut backup = Backup {

@@ -22,7 +22,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, asks, and makes sure that it is the cluster of the repository.
+    /// Connects and asks.
     pub(super) async fn open(plan: &Plan) -> Result<Session, BackupError> {
         let client = SqlClient::connect(&plan.sql, &plan.application_name).await?;
         let sql = SqlFacts::ask(&client).await?;
@@ -34,10 +34,14 @@ impl Session {
         if let Some(sql) = sql.system.filter(|&sql| sql != streaming) {
             return Err(BackupError::TwoClusters { sql, streaming });
         }
-        let identity =
-            Identity { system_identifier: streaming, version: facts.version.major().to_string() };
-        identity.establish(plan.disk.as_ref(), &plan.layout)?;
         Ok(Session { walsender, facts, sql, begin_time })
+    }
+
+    /// Makes sure that the repository is this cluster's, and that it says so from now on.
+    pub(super) fn claim_repository(&self, plan: &Plan) -> Result<(), BackupError> {
+        let version = self.facts.version.major().to_string();
+        let identity = Identity { system_identifier: self.facts.system_identifier, version };
+        Ok(identity.establish(plan.disk.as_ref(), &plan.layout)?)
     }
 
     /// Has the server keep all WAL from now on until this session ends. Not being able to is no

@@ -35,12 +35,17 @@ const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl<'a> OwnWal<'a> {
-    /// Connects, and finds out how the server wants to be talked to.
+    /// Makes sure that what is stored is of this cluster, and connects.
     pub(super) async fn prepare(
         plan: &'a Plan,
         facts: &ServerFacts,
         lock: LockFile,
     ) -> Result<OwnWal<'a>, BackupError> {
+        let (_, written_by) = places(plan, facts.segment_size).end()?;
+        let found = facts.system_identifier;
+        if let Some(stored) = written_by.filter(|&stored| stored != found) {
+            return Err(BackupError::OtherWal { stored, found });
+        }
         let session = connect(plan).await?;
         let receiver = Receiver {
             server: plan.layout.server().to_string(),
@@ -65,14 +70,8 @@ impl<'a> OwnWal<'a> {
     pub(super) async fn begin(&mut self, start: Position) -> Result<(), BackupError> {
         self.receiver.fetch_history(&mut self.session, start.timeline).await?;
         let size = self.receiver.target.segment_size;
-        let places = Places {
-            disk: self.plan.disk.as_ref(),
-            streaming: self.plan.layout.streaming(),
-            wals: self.plan.layout.wals(),
-            segment_size: size,
-        };
         let local = if self.plan.continues_wal {
-            let (local, _) = places.end().map_err(BackupError::Disk)?;
+            let (local, _) = places(self.plan, size).end()?;
             local.map(|local| Position { lsn: local.position, timeline: local.timeline })
         } else {
             None
@@ -141,6 +140,16 @@ impl<'a> OwnWal<'a> {
         tokio::time::sleep(PAUSE).await;
         self.session = connect(self.plan).await?;
         Ok(())
+    }
+}
+
+/// Only for who holds the receiver's lock: to look may give a file its final name.
+fn places(plan: &Plan, segment_size: SegmentSize) -> Places<'_> {
+    Places {
+        disk: plan.disk.as_ref(),
+        streaming: plan.layout.streaming(),
+        wals: plan.layout.wals(),
+        segment_size,
     }
 }
 
