@@ -33,7 +33,7 @@ fn restore_latest(tapster: &Tapster, cluster: &Cluster, folder: &str, options: &
 
 /// How many backups are listed with a size: the ones that are done.
 fn done(tapster: &Tapster) -> usize {
-    tapster.ok(&["list-backups", "main"]).stdout.matches("Size:").count()
+    tapster.ok(&["list-backups", "main"]).stdout.matches("- Size:").count()
 }
 
 /// A server with enough data for a backup to be cut short, and a limit on its rate.

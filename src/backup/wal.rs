@@ -15,13 +15,14 @@ use crate::net::{ServerFacts, Walsender};
 use crate::receive::stored::Places;
 use crate::receive::{End, Preparation, ReceiveError, Receiver, Target};
 use crate::service::Shutdown;
-use crate::wal::{Lsn, SegmentSize, Timeline};
+use crate::wal::{Lsn, SegmentSize, SystemIdentifier, Timeline};
 use crate::wire::Retry;
 
 /// A receiver of our own.
 #[derive(Debug)]
 pub(super) struct OwnWal<'a> {
     plan: &'a Plan,
+    system: SystemIdentifier,
     session: Walsender,
     receiver: Receiver,
     /// Where to go on.
@@ -46,7 +47,7 @@ impl<'a> OwnWal<'a> {
         if let Some(stored) = written_by.filter(|&stored| stored != found) {
             return Err(BackupError::OtherWal { stored, found });
         }
-        let session = connect(plan).await?;
+        let session = connect(plan, found).await?;
         let receiver = Receiver {
             server: plan.layout.server().to_string(),
             target: Target {
@@ -63,7 +64,7 @@ impl<'a> OwnWal<'a> {
             floor: Lsn::INVALID,
             known: None,
         };
-        Ok(OwnWal { plan, session, receiver, next: None, _lock: lock })
+        Ok(OwnWal { plan, system: found, session, receiver, next: None, _lock: lock })
     }
 
     /// Begins at what the backup needs, or before it where the archive ends.
@@ -138,7 +139,7 @@ impl<'a> OwnWal<'a> {
             None => tracing::info!(%server, "the server has ended the stream; connecting anew"),
         }
         tokio::time::sleep(PAUSE).await;
-        self.session = connect(self.plan).await?;
+        self.session = connect(self.plan, self.system).await?;
         Ok(())
     }
 }
@@ -153,8 +154,12 @@ fn places(plan: &Plan, segment_size: SegmentSize) -> Places<'_> {
     }
 }
 
-async fn connect(plan: &Plan) -> Result<Walsender, BackupError> {
-    Ok(Walsender::connect(&plan.streaming, &plan.application_name).await?)
+/// Connects, and makes sure that it is the same cluster still. A standby of version 10 streams
+/// only to who has asked it who it is.
+async fn connect(plan: &Plan, stored: SystemIdentifier) -> Result<Walsender, BackupError> {
+    let mut session = Walsender::connect(&plan.streaming, &plan.application_name).await?;
+    let found = session.identify_system().await?.system_identifier;
+    if found == stored { Ok(session) } else { Err(BackupError::OtherWal { stored, found }) }
 }
 
 /// Where to begin: behind what is stored, if that lies on the way to the backup or in it;

@@ -121,7 +121,8 @@ fn plan(args: &BackupArgs, site: &Site, server: &ServerConfig) -> Result<Plan, F
         (_, true) => false,
         _ => server.immediate_checkpoint,
     };
-    let limit = server.bandwidth_limit.and_then(|limit| u32::try_from(limit).ok());
+    // Bytes a second; the server takes KiB, and no more of them than it can be asked for.
+    let limit = server.bandwidth_limit.map(|limit| (limit / 1024).clamp(32, 1 << 20) as u32);
     Ok(Plan {
         disk: site.disk.clone(),
         layout: ServerLayout::new(server),
