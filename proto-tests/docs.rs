@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tapster::config::{Config, ConfigSource, Kind, options::OPTIONS};
 use tapster::conninfo::{ConnectOptions, Purpose};
@@ -98,6 +99,50 @@ fn the_configuration_in_the_compose_file_is_read_without_a_warning() {
         .collect();
     assert!(text.contains(&"[barman]"), "the configuration was not found: the test is broken");
     is_read_without_a_warning("docker/compose.yaml", &text.join("\n"));
+}
+
+/// The words of a line of shell, as far as the documents go: quotes, and no expansion.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for character in line.chars() {
+        match (quote, character) {
+            (None, '#' | '&' | '|' | '>') => break,
+            (None, '\'' | '"') => quote = Some(character),
+            (Some(open), _) if open == character => quote = None,
+            (None, ' ') => words.push(String::new()),
+            _ => words.last_mut().expect("there is one").push(character),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn every_command_in_the_documents_can_be_typed() {
+    let mut commands: Vec<(String, String)> = blocks("sh");
+    let compose = fs::read_to_string(top().join("docker/compose.yaml")).expect("compose.yaml");
+    commands.push(("compose.yaml".to_owned(), compose.replace("#   ", "")));
+    let mut tried = 0;
+    for (origin, text) in commands {
+        for line in text.replace("\\\n", " ").lines() {
+            let line = line.trim_start_matches("$ ");
+            let words = words(line.rsplit("exec receiver ").next().unwrap_or(line));
+            if words.first().map(String::as_str) != Some("tapster") || words.len() < 2 {
+                continue;
+            }
+            // A last --help stops after parsing, and only if all before it can be parsed.
+            let output = Command::new(env!("CARGO_BIN_EXE_tapster"))
+                .args(&words[1..])
+                .arg("--help")
+                .output()
+                .expect("tapster runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{origin}: {line}\n{said}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 5, "{tried} commands were found: the test is broken");
 }
 
 #[test]
