@@ -9,6 +9,7 @@ mod checks;
 mod connecting;
 mod connections;
 mod forgeries;
+mod forged_backups;
 mod heard;
 mod server;
 mod talk;
