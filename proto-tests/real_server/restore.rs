@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::scratch::give_to_server;
+use super::scratch::{Mount, give_to_server};
 use super::stored::{Shape, store_backup, store_wal, store_wal_before};
 use super::tables::{Checksums, assert_same_tables};
 use super::{Cluster, Stop, Tapster};
@@ -324,4 +324,34 @@ fn restore_refuses_what_cannot_come_up_before_it_writes() {
     let outcome = tapster.refused(&["restore", "main", ID, text(&data)]);
     assert!(outcome.stderr.contains("is not empty"), "{outcome}");
     assert_eq!(fs::read_dir(&data).expect("it stays").count(), 1);
+}
+
+/// A file system that is too small is found out before; one that only looks large enough (it
+/// runs out of names, not of bytes) ends the restore in the middle.
+#[test]
+fn restore_onto_a_full_disk_leaves_nothing_that_starts() {
+    let (cluster, tapster, _) = cluster(15);
+    store_backup(&cluster, &tapster, ID, Shape::Archives);
+    cluster.switch_wal();
+    store_wal(&cluster, &tapster);
+    cluster.stop(Stop::Fast);
+
+    let small = tapster.path().join("small");
+    fs::create_dir(&small).expect("a folder");
+    let Some(mount) = Mount::tmpfs(&small, "size=20m") else { return };
+    let data = small.join("data");
+    let outcome = tapster.refused(&["restore", "main", ID, text(&data)]);
+    assert!(outcome.stderr.contains("bytes free, and the restore needs"), "{outcome}");
+    assert!(!data.exists(), "{outcome}");
+    drop(mount);
+
+    let Some(_mount) = Mount::tmpfs(&small, "size=400m,nr_inodes=300,mode=755") else { return };
+    let outcome = tapster.refused(&["restore", "main", ID, text(&data)]);
+    assert!(outcome.stderr.contains("No space left on device"), "{outcome}");
+    assert!(outcome.stderr.contains("cannot be started"), "{outcome}");
+    assert!(data.join("base").exists(), "it was in the middle");
+    let again = tapster.refused(&["restore", "main", ID, text(&data)]);
+    assert!(again.stderr.contains("the remains of an interrupted restore"), "{again}");
+    let log = Cluster::of_directory(15, &data).launch_refused();
+    assert!(log.contains("global/pg_control") || log.contains("postgresql.conf"), "{log}");
 }
