@@ -43,7 +43,7 @@ crate::on_every_version! {
         let cold = cluster.create_tablespace("cold storage");
         cluster.sql("CREATE TABLE far (v text) TABLESPACE \"cold storage\"");
         cluster.sql("CREATE DATABASE empty");
-        let shape = if major % 2 == 0 { Shape::Archives } else { Shape::Directories };
+        let shape = if major.is_multiple_of(2) { Shape::Archives } else { Shape::Directories };
         store_backup(&cluster, &tapster, ID, shape);
         cluster.sql("INSERT INTO far SELECT md5(n::text) FROM generate_series(1, 5000) n");
         cluster.advance_wal(2);
