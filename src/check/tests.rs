@@ -1,3 +1,5 @@
+//! Each judgement from facts that are written down: no server, no repository.
+
 use std::time::Duration;
 
 use super::facts::*;
