@@ -1,5 +1,5 @@
 //! What survives a machine that dies, and a disk that refuses.
 
-mod log;
+pub mod log;
 mod received_wal;
 mod stored_wal;

@@ -10,7 +10,7 @@ pub const IDENTIFIER: u64 = 7_711_249_317_654_332_226;
 pub const POSITION: Lsn = Lsn(0x500_0000);
 
 /// Settings of a version 17 as initdb leaves them.
-const SETTINGS: [(&str, &str); 16] = [
+const SETTINGS: [(&str, &str); 17] = [
     ("server_version_num", "170004"),
     ("wal_segment_size", "16MB"),
     ("data_directory_mode", "0700"),
@@ -20,6 +20,7 @@ const SETTINGS: [(&str, &str); 16] = [
     ("segment_size", "1GB"),
     ("in_hot_standby", "off"),
     ("transaction_read_only", "off"),
+    ("default_transaction_read_only", "off"),
     ("synchronous_standby_names", ""),
     ("wal_sender_timeout", "1min"),
     ("wal_level", "replica"),
@@ -42,7 +43,7 @@ pub fn to(command: &str) -> Vec<u8> {
         ["IDENTIFY_SYSTEM"] => backend::identify_system(IDENTIFIER, 1, POSITION),
         ["SHOW", name] => match SETTINGS.iter().find(|(known, _)| *known == name) {
             Some((_, value)) => backend::show(name, value),
-            None => refusal("42704", "unrecognized configuration parameter"),
+            None => refusal("42704", &format!("unrecognized configuration parameter {name:?}")),
         },
         ["CREATE_REPLICATION_SLOT", name, ..] => {
             let row = [

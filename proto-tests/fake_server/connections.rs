@@ -71,7 +71,7 @@ fn answers_in_the_smallest_packets_are_understood() {
     let server = FakeServer::alone()
         .at_startup(vec![
             Step::Dribble(backend::trust("17.4")),
-            Step::Await(|heard| matches!(heard, Heard::Query(_))),
+            Step::until(|heard| matches!(heard, Heard::Query(_))),
             Step::Dribble(answer),
             Step::Hold,
         ])

@@ -13,10 +13,14 @@ mod forged_backups;
 mod heard;
 mod server;
 mod talk;
+mod scene;
+mod receiving;
+mod receiving_again;
+mod receiving_lies;
 
 pub use answers::{IDENTIFIER, POSITION};
 pub use heard::Heard;
-pub use server::FakeServer;
+pub use server::{Builder, FakeServer, Forged};
 pub use talk::Step;
 
 /// One message of the real server: its type and its body.

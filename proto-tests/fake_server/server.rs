@@ -16,7 +16,20 @@ use crate::real_server::Cluster;
 use crate::real_server::scratch::wait_until;
 use crate::wire::backend;
 
-type Forger = Box<dyn FnMut(Message) -> Vec<Message> + Send>;
+type Forger = Box<dyn FnMut(Message) -> Vec<Forged> + Send>;
+
+/// What goes out in place of a message of the real server.
+#[derive(Clone, Debug)]
+pub enum Forged {
+    /// A message.
+    Message(Message),
+    /// Bytes that need not be one.
+    Bytes(Vec<u8>),
+    /// Nothing more, ever: the connection stays open.
+    Silence,
+    /// The end of the connection.
+    Close,
+}
 
 /// A server on a port of its own. Dropping it ends all its connections.
 pub struct FakeServer {
@@ -125,8 +138,16 @@ impl Builder {
     /// Gives every message of the real server on a replication connection to a forger, and
     /// sends on what it makes of it.
     pub fn forge(
+        self,
+        mut forger: impl FnMut(Message) -> Vec<Message> + Send + 'static,
+    ) -> Builder {
+        self.tamper(move |message| forger(message).into_iter().map(Forged::Message).collect())
+    }
+
+    /// The same, for a forger who also breaks the form.
+    pub fn tamper(
         mut self,
-        forger: impl FnMut(Message) -> Vec<Message> + Send + 'static,
+        forger: impl FnMut(Message) -> Vec<Forged> + Send + 'static,
     ) -> Builder {
         self.forger = Some(Box::new(forger));
         self
@@ -195,12 +216,12 @@ impl State {
 fn serve(mut talk: Talk) -> io::Result<()> {
     let state = Arc::clone(&talk.state);
     if let Some(steps) = &state.at_connect {
-        talk.play(steps)?;
+        talk.play("", steps)?;
         return talk.client.shutdown(Shutdown::Both);
     }
     let Some((packet, parameters)) = talk.startup()? else { return Ok(()) };
     if let Some(steps) = &state.at_startup {
-        talk.play(steps)?;
+        talk.play("", steps)?;
         return talk.client.shutdown(Shutdown::Both);
     }
     match &state.upstream {
@@ -237,11 +258,11 @@ fn converse(
 ) -> io::Result<()> {
     while let Some((bytes, heard)) = talk.message()? {
         let script = match &heard {
-            Heard::Query(command) => talk.state.script(command),
+            Heard::Query(command) => talk.state.script(command).map(|steps| (command, steps)),
             _ => None,
         };
         match script {
-            Some(steps) if talk.play(&steps)? == Then::Over => return Ok(()),
+            Some((command, steps)) if talk.play(command, &steps)? == Then::Over => return Ok(()),
             Some(_) => {}
             None => other(&mut talk.client, &bytes)?,
         }
@@ -263,10 +284,16 @@ fn relay(mut from: UnixStream, mut to: TcpStream, state: Option<Arc<State>>) -> 
             let message = (bytes[0], bytes[5..].to_vec());
             let forged = match state.as_ref().map(|state| lock(&state.forger)).as_deref_mut() {
                 Some(Some(forger)) => forger(message),
-                _ => vec![message],
+                _ => vec![Forged::Message(message)],
             };
-            for (tag, body) in forged {
-                to.write_all(&backend::message(tag, &body))?;
+            for forged in forged {
+                match forged {
+                    Forged::Message((tag, body)) => to.write_all(&backend::message(tag, &body))?,
+                    Forged::Bytes(bytes) => to.write_all(&bytes)?,
+                    // The real server may say what it likes, so that it can end.
+                    Forged::Silence => return io::copy(&mut from, &mut io::sink()).map(|_| ()),
+                    Forged::Close => return to.shutdown(Shutdown::Both),
+                }
             }
         }
     }

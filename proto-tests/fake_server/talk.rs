@@ -1,5 +1,6 @@
 //! One connection of the scripted server, and the steps that it can be told to take.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -18,12 +19,41 @@ pub enum Step {
     Send(Vec<u8>),
     /// Sends bytes one by one, each in a packet of its own.
     Dribble(Vec<u8>),
+    /// Sends what is made of the command.
+    Reply(Shared<dyn Fn(&str) -> Vec<u8> + Send + Sync>),
     /// Listens until the client has said something that fits.
-    Await(fn(&Heard) -> bool),
+    Await(Shared<dyn Fn(&Heard) -> bool + Send + Sync>),
     /// Says nothing more and listens until the client hangs up.
     Hold,
     /// Hangs up.
     Close,
+}
+
+impl Step {
+    /// Sends what is made of the command.
+    pub fn reply(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Step {
+        Step::Reply(Shared(Arc::new(answer)))
+    }
+
+    /// Listens until the client has said something that fits.
+    pub fn until(fits: impl Fn(&Heard) -> bool + Send + Sync + 'static) -> Step {
+        Step::Await(Shared(Arc::new(fits)))
+    }
+}
+
+/// A function that many connections may call.
+pub struct Shared<F: ?Sized>(Arc<F>);
+
+impl<F: ?Sized> Clone for Shared<F> {
+    fn clone(&self) -> Shared<F> {
+        Shared(Arc::clone(&self.0))
+    }
+}
+
+impl<F: ?Sized> fmt::Debug for Shared<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 /// Whether a connection goes on after a script.
@@ -79,8 +109,8 @@ impl Talk {
         Ok(Some(([head, body].concat(), heard)))
     }
 
-    /// Takes the steps of a script.
-    pub fn play(&mut self, steps: &[Step]) -> io::Result<Then> {
+    /// Takes the steps of a script for a command.
+    pub fn play(&mut self, command: &str, steps: &[Step]) -> io::Result<Then> {
         for step in steps {
             match step {
                 Step::Send(bytes) => self.client.write_all(bytes)?,
@@ -89,9 +119,10 @@ impl Talk {
                         self.client.write_all(&[*byte])?;
                     }
                 }
+                Step::Reply(answer) => self.client.write_all(&answer.0(command))?,
                 Step::Await(fits) => loop {
                     match self.message()? {
-                        Some((_, heard)) if fits(&heard) => break,
+                        Some((_, heard)) if fits.0(&heard) => break,
                         Some(_) => {}
                         None => return Ok(Then::Over),
                     }
@@ -101,7 +132,10 @@ impl Talk {
                     return Ok(Then::Over);
                 }
                 Step::Close => {
-                    self.client.shutdown(Shutdown::Both)?;
+                    // What the client says meanwhile is read: otherwise the kernel would reset
+                    // the connection, and the client lose what it has not read yet.
+                    self.client.shutdown(Shutdown::Write)?;
+                    while self.message()?.is_some() {}
                     return Ok(Then::Over);
                 }
             }

@@ -41,7 +41,10 @@ pub(super) fn of(error: &NetError) -> Option<String> {
         NetError::Silent { .. } => {
             Some("see in pg_stat_activity on the server what the session waits for".to_owned())
         }
-        NetError::Lost { .. } | NetError::Closed { .. } | NetError::SqlResult { .. } => None,
+        NetError::Lost { .. } | NetError::Closed { .. } => {
+            Some("see the log of the server for why the session ended".to_owned())
+        }
+        NetError::SqlResult { .. } => None,
     }
 }
 

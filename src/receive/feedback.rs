@@ -38,7 +38,9 @@ impl Rhythm {
         let timeout = wal_sender_timeout.unwrap_or(SILENCE);
         Rhythm {
             interval: (timeout / 3).clamp(shortest, INTERVAL_MAX),
-            silence: timeout.clamp(SILENCE / 4, SILENCE),
+            // A server that gives us up so soon may be given up as soon: it sends a keepalive
+            // after half of that time itself.
+            silence: timeout.clamp(SILENCE_MIN, SILENCE),
         }
     }
 }
@@ -146,6 +148,8 @@ impl Feedback {
 const INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The server's own default.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Below this a pause of the network would pass for the end of the server.
+const SILENCE_MIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -136,9 +136,16 @@ impl Receiver {
                 self.say(&remarks);
                 Ok((timeline, position))
             }
-            // The server says that the timeline is over, and its history says that it is not:
-            // one of the two is about to change.
-            _ => Err(closed(session)),
+            // One of the two is about to change.
+            _ => {
+                warn!(
+                    %server,
+                    "server says that timeline {} is over, and its history does not; connecting \
+                     anew",
+                    local.timeline
+                );
+                Err(closed(session))
+            }
         }
     }
 

@@ -192,6 +192,10 @@ pub enum WireError {
     Refused(#[source] ServerError),
 }
 
+/// What to do about a peer that does not keep to the protocol.
+const STRANGER: &str = "check that host and port lead to a PostgreSQL server, and that no proxy in \
+                        between changes what it sends";
+
 impl WireError {
     /// Whether a new connection can help. A violation of the protocol is worth one more look
     /// every now and then (a proxy in between may have been at fault); a gap is not: the same
@@ -215,12 +219,23 @@ impl WireError {
             WireError::Refused(error) => error.hint(),
             WireError::Login(error) => error.hint(),
             WireError::Command(error) => error.hint(),
-            WireError::TooShort { .. } | WireError::TooLong { .. } => {
-                Some("check that host and port lead to a PostgreSQL server".to_owned())
-            }
-            WireError::Unexpected { got, .. } if got.name().is_none() => {
-                Some("check that host and port lead to a PostgreSQL server".to_owned())
-            }
+            WireError::Unexpected { .. }
+            | WireError::TooShort { .. }
+            | WireError::TooLong { .. }
+            | WireError::Malformed { .. }
+            | WireError::Value { .. }
+            | WireError::Result { .. }
+            | WireError::ResultTooLong { .. }
+            | WireError::OtherHistory { .. }
+            | WireError::UnknownKind { .. } => Some(STRANGER.to_owned()),
+            WireError::Gap { .. } => Some(
+                "look for a proxy that loses or repeats data; what came before is kept, and the \
+                 next receiver goes on behind it"
+                    .to_owned(),
+            ),
+            WireError::Archive { .. }
+            | WireError::MissingArchive { .. }
+            | WireError::NoManifest => Some(format!("{STRANGER}; then take the backup again")),
             _ => None,
         }
     }
