@@ -17,6 +17,10 @@ mod scene;
 mod receiving;
 mod receiving_again;
 mod receiving_lies;
+mod middle;
+mod tampering;
+mod backups_forged;
+mod backups_cut;
 
 pub use answers::{IDENTIFIER, POSITION};
 pub use heard::Heard;

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::real_server::Cluster;
 use crate::real_server::scratch::wait_until;
 use crate::wire::backend;
 
-type Forger = Box<dyn FnMut(Message) -> Vec<Forged> + Send>;
+type Forger = Box<dyn FnMut(u32, Message) -> Vec<Forged> + Send>;
 
 /// What goes out in place of a message of the real server.
 #[derive(Clone, Debug)]
@@ -65,6 +65,7 @@ pub struct State {
     forger: Mutex<Option<Forger>>,
     heard: Mutex<Vec<Heard>>,
     open: Mutex<Vec<TcpStream>>,
+    relays: AtomicU32,
     ends: AtomicBool,
 }
 
@@ -141,13 +142,14 @@ impl Builder {
         self,
         mut forger: impl FnMut(Message) -> Vec<Message> + Send + 'static,
     ) -> Builder {
-        self.tamper(move |message| forger(message).into_iter().map(Forged::Message).collect())
+        self.tamper(move |_, message| forger(message).into_iter().map(Forged::Message).collect())
     }
 
-    /// The same, for a forger who also breaks the form.
+    /// The same, for a forger who also breaks the form, and who knows by its number which
+    /// connection it is.
     pub fn tamper(
         mut self,
-        forger: impl FnMut(Message) -> Vec<Forged> + Send + 'static,
+        forger: impl FnMut(u32, Message) -> Vec<Forged> + Send + 'static,
     ) -> Builder {
         self.forger = Some(Box::new(forger));
         self
@@ -165,6 +167,7 @@ impl Builder {
             forger: Mutex::new(self.forger),
             heard: Mutex::default(),
             open: Mutex::default(),
+            relays: AtomicU32::new(0),
             ends: AtomicBool::new(false),
         });
         let shared = Arc::clone(&state);
@@ -272,6 +275,7 @@ fn converse(
 
 /// Passes on what the real server says, through the forger if there is a state.
 fn relay(mut from: UnixStream, mut to: TcpStream, state: Option<Arc<State>>) -> io::Result<()> {
+    let number = state.as_ref().map_or(0, |state| state.relays.fetch_add(1, Ordering::SeqCst));
     let (mut chunk, mut input) = ([0; 1 << 16], Vec::new());
     loop {
         let count = from.read(&mut chunk)?;
@@ -283,7 +287,7 @@ fn relay(mut from: UnixStream, mut to: TcpStream, state: Option<Arc<State>>) -> 
             let bytes: Vec<u8> = input.drain(..length).collect();
             let message = (bytes[0], bytes[5..].to_vec());
             let forged = match state.as_ref().map(|state| lock(&state.forger)).as_deref_mut() {
-                Some(Some(forger)) => forger(message),
+                Some(Some(forger)) => forger(number, message),
                 _ => vec![Forged::Message(message)],
             };
             for forged in forged {
@@ -292,7 +296,9 @@ fn relay(mut from: UnixStream, mut to: TcpStream, state: Option<Arc<State>>) -> 
                     Forged::Bytes(bytes) => to.write_all(&bytes)?,
                     // The real server may say what it likes, so that it can end.
                     Forged::Silence => return io::copy(&mut from, &mut io::sink()).map(|_| ()),
-                    Forged::Close => return to.shutdown(Shutdown::Both),
+                    // What the client says goes on being read, lest the kernel reset the
+                    // connection and what was sent be lost.
+                    Forged::Close => return to.shutdown(Shutdown::Write),
                 }
             }
         }

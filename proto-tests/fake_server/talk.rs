@@ -12,6 +12,13 @@ use super::server::State;
 /// How long a client may say nothing before the test is over.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is made of a command.
+type Answer = dyn Fn(&str) -> Vec<u8> + Send + Sync;
+/// Whether it was this that was waited for.
+type Fits = dyn Fn(&Heard) -> bool + Send + Sync;
+/// A startup packet as it came, and its parameters.
+type Startup = (Vec<u8>, Vec<(String, String)>);
+
 /// One thing to do.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -20,9 +27,9 @@ pub enum Step {
     /// Sends bytes one by one, each in a packet of its own.
     Dribble(Vec<u8>),
     /// Sends what is made of the command.
-    Reply(Shared<dyn Fn(&str) -> Vec<u8> + Send + Sync>),
+    Reply(Shared<Answer>),
     /// Listens until the client has said something that fits.
-    Await(Shared<dyn Fn(&Heard) -> bool + Send + Sync>),
+    Await(Shared<Fits>),
     /// Says nothing more and listens until the client hangs up.
     Hold,
     /// Hangs up.
@@ -79,7 +86,7 @@ impl Talk {
 
     /// The startup packet, as it came and as it reads. Encryption is declined. `None` when the
     /// client hangs up or only cancels.
-    pub fn startup(&mut self) -> io::Result<Option<(Vec<u8>, Vec<(String, String)>)>> {
+    pub fn startup(&mut self) -> io::Result<Option<Startup>> {
         loop {
             let Some(head) = self.take(4)? else { return Ok(None) };
             let length = u32::from_be_bytes(head[..].try_into().expect("four bytes")) as usize;

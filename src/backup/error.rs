@@ -164,7 +164,12 @@ impl BackupError {
             BackupError::Tar { source, .. } => source.hint(),
             BackupError::Manifest(error) => error.hint(),
             BackupError::Control(error) => error.hint(),
+            BackupError::ManifestSystem { .. } | BackupError::ControlSystem { .. } => Some(
+                "see that streaming_conninfo leads to one server only, and take the backup again"
+                    .to_owned(),
+            ),
             BackupError::Differs(_)
+            | BackupError::ManifestTooLong(_)
             | BackupError::ManifestRange { .. }
             | BackupError::Lacks(_) => Some(
                 "take the backup again; if it fails in the same way, look at the network and the \

@@ -136,6 +136,9 @@ fn command(user: &str, source: &WireError) -> Option<String> {
         WireError::Refused(refused) if refused.code == SqlState::INSUFFICIENT_PRIVILEGE => {
             Some(format!("on the server: ALTER ROLE {user} REPLICATION"))
         }
+        WireError::Refused(refused) => {
+            refused.hint().or_else(|| Some("see the log of the server for what led to it".into()))
+        }
         other => other.hint(),
     }
 }

@@ -249,6 +249,10 @@ impl ServerError {
             SqlState::OBJECT_IN_USE => {
                 "stop the other user of the slot, or wait until wal_sender_timeout ends it"
             }
+            SqlState::DATA_CORRUPTED => {
+                "find the damaged files in the server's log, and repair them before they get into \
+                 every backup"
+            }
             SqlState::CANNOT_CONNECT_NOW => "wait until the server accepts connections",
             _ => return self.hint.clone(),
         };
