@@ -58,7 +58,6 @@ pub struct Builder {
     hba: Option<Vec<String>>,
     files: Vec<(String, Vec<u8>, u32)>,
     own_identifier: bool,
-    started: bool,
 }
 
 impl Cluster {
@@ -77,7 +76,6 @@ impl Cluster {
             hba: None,
             files: Vec::new(),
             own_identifier: false,
-            started: true,
         }
     }
 
@@ -118,11 +116,6 @@ impl Cluster {
         let mut postmaster = self.postmaster();
         postmaster.stop(how);
         postmaster.start();
-    }
-
-    /// Whether the server's first process lives.
-    pub fn is_running(&self) -> bool {
-        self.postmaster().is_running()
     }
 
     /// Reads the settings again.
@@ -345,13 +338,7 @@ impl Builder {
         self
     }
 
-    /// Does not start the server yet.
-    pub fn stopped(mut self) -> Builder {
-        self.started = false;
-        self
-    }
-
-    /// Makes the cluster, and starts it unless told otherwise.
+    /// Makes the cluster and starts it.
     pub fn start(self) -> Cluster {
         let scratch = Arc::new(Scratch::for_server("c"));
         let data = scratch.path().join("data");
@@ -362,15 +349,12 @@ impl Builder {
             must(server_command("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&data));
         }
         self.write_configuration(&data);
-        let started = self.started;
         let cluster = Cluster::assemble(self.major, data, scratch);
-        if started {
-            cluster.launch();
-            cluster.sql(
-                "CREATE ROLE barman LOGIN SUPERUSER;
-                 CREATE ROLE streaming_barman LOGIN REPLICATION",
-            );
-        }
+        cluster.launch();
+        cluster.sql(
+            "CREATE ROLE barman LOGIN SUPERUSER;
+             CREATE ROLE streaming_barman LOGIN REPLICATION",
+        );
         cluster
     }
 

@@ -4,8 +4,6 @@
 //! it may stop, crash and destroy it. Nothing outlives the test binary, however that ends: see
 //! [`scratch`].
 
-#![allow(dead_code, unused_imports, reason = "helpers are here before the tests that need them")]
-
 pub mod scratch;
 pub mod servers;
 pub mod cluster;

@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 
-/// All that Tapster supports.
-pub const MAJORS: [u32; 9] = [10, 11, 12, 13, 14, 15, 16, 17, 18];
-
 /// The folder of programs (`postgres`, `initdb`, `pg_ctl`) of a major version.
 ///
 /// `scripts/setup` puts the servers there. A missing one fails the test: a promise that was

@@ -209,25 +209,6 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until its output holds a text; fails at once when it ends before.
-    pub fn wait_for_output(&mut self, text: &str) {
-        let (line, log) = (self.line.clone(), self.log.clone());
-        let state = || format!("{line}\n{}", scratch::tail(&log, 30));
-        wait_until(
-            &format!("output with {text:?}"),
-            Duration::from_secs(60),
-            || {
-                let ended = !self.is_running();
-                if self.output().contains(text) {
-                    return Some(());
-                }
-                assert!(!ended, "{} ended without {text:?}: {}", self.line, self.output());
-                None
-            },
-            state,
-        );
-    }
-
     /// Waits until its output, or the log that its configuration names, holds a text.
     pub fn wait_for_log(&mut self, tapster: &Tapster, text: &str) {
         let log = tapster.path().join("tapster.log");

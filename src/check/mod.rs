@@ -1,6 +1,6 @@
 //! One check per function, named as Barman names them.
 //!
-//! First everything is asked ([`gather`], the only part that connects and reads), then each
+//! First everything is asked ([`gather()`], the only part that connects and reads), then each
 //! check judges the answers: a check is a pure function from [`Facts`] to an [`Outcome`]. The
 //! order and the names are Barman's, because people grep for them.
 
