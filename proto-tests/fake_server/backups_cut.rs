@@ -2,6 +2,20 @@
 //!
 //! A backup that was cut short and is listed as good makes retention delete the one before.
 
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use tapster::backup;
+use tapster::config::{Config, ConfigSource, SecretText};
+use tapster::conninfo::Purpose;
+use tapster::disk::RealDisk;
+use tapster::net;
+use tapster::output::NoProgress;
+use tapster::repository::ServerLayout;
+use tapster::service::Shutdown;
+use tapster::wire::Checkpoint;
+
 use super::middle::Middle;
 use super::tampering::{data, is};
 use super::{Forged, Message};
@@ -128,10 +142,8 @@ fn nonsense_in_the_middle_of_the_data_fails_the_backup() {
     middle.then_succeeds("s0");
 }
 
-#[test]
-fn a_server_that_stops_talking_can_be_left() {
-    let middle = Middle::new(17);
-    middle.add("main");
+/// Falls silent in the middle of the data, and says so to the test.
+fn silent_in_mid_archive(middle: &Middle) -> Receiver<()> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let mut forger = in_mid_archive(vec![Forged::Silence]);
     middle.forge(move |connection, message| {
@@ -141,8 +153,63 @@ fn a_server_that_stops_talking_can_be_left() {
         }
         forged
     });
+    receiver
+}
+
+/// What the program makes of its configuration, with a shorter patience.
+fn impatient_plan(middle: &Middle, silence: Duration) -> backup::Plan {
+    let source = ConfigSource::from_command_line(Some(middle.tapster.config()));
+    let config = Config::load(&source).expect("a configuration").config;
+    let server = config.server("main").expect("a section");
+    let options = |text: &Option<SecretText>, purpose| {
+        let text = text.as_ref().expect("it is configured").expose();
+        net::resolve(text, purpose).expect("a connection string")
+    };
+    backup::Plan {
+        disk: Arc::new(RealDisk),
+        layout: ServerLayout::new(server),
+        streaming: options(&server.streaming_conninfo, Purpose::Replication),
+        sql: options(&server.conninfo, Purpose::Sql),
+        primary: None,
+        application_name: "tapster".to_owned(),
+        name: None,
+        checkpoint: Checkpoint::Fast,
+        max_rate_kib: None,
+        continues_wal: true,
+        wait: backup::Wait::default(),
+        silence,
+    }
+}
+
+#[test]
+fn a_server_that_stops_talking_fails_the_backup_when_patience_is_over() {
+    let middle = Middle::new(17);
+    middle.add("main");
+    let fell_silent = silent_in_mid_archive(&middle);
+    let plan = impatient_plan(&middle, Duration::from_secs(2));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (_lever, shutdown) = Shutdown::manual();
+    let taken = runtime.expect("a runtime").block_on(backup::take(
+        &plan,
+        &shutdown,
+        &NoProgress,
+        &mut |_| {},
+    ));
+    let error = taken.expect_err("the server said no more");
+    fell_silent.try_recv().expect("it was the forger's silence");
+    assert!(error.to_string().contains("has not answered BASE_BACKUP for 2 s"), "{error}");
+    assert!(error.hint().is_some());
+    middle.nothing_is_done("main");
+    middle.then_succeeds("main");
+}
+
+#[test]
+fn a_server_that_stops_talking_can_be_left() {
+    let middle = Middle::new(17);
+    middle.add("main");
+    let fell_silent = silent_in_mid_archive(&middle);
     let mut backup = middle.tapster.spawn(&["backup", "main"]);
-    receiver.recv_timeout(std::time::Duration::from_secs(60)).expect("data comes");
+    fell_silent.recv_timeout(Duration::from_secs(60)).expect("data comes");
     assert!(backup.is_running(), "{}", backup.output());
     assert_eq!(backup.interrupt(), 1, "{}", backup.output());
     super::scene::said(&middle.tapster, &backup.output());

@@ -91,8 +91,9 @@ impl Backup<'_> {
         let stream = session.walsender.base_backup(&options).await?;
         let (progress, record) = (self.progress, &mut self.record);
         let mut observe = |event: Event<'_>| notice(event, progress, record, started, tell);
+        let (walsender, silence) = (&mut session.walsender, self.plan.silence);
         let copied =
-            reader::copy(&mut session.walsender, stream, sender, progress, &mut observe).await?;
+            reader::copy(walsender, stream, sender, silence, progress, &mut observe).await?;
         match (copied, self.writer.take()) {
             (Some(span), writer) => {
                 self.writer = writer;

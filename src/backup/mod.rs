@@ -25,7 +25,7 @@ mod run;
 pub mod wishes;
 
 pub use error::BackupError;
-pub use run::{Milestone, Plan, Report, Wait, take};
+pub use run::{Milestone, Plan, Report, SILENCE, Wait, take};
 pub use verdict::DIFFERENCES_SHOWN;
 
 #[cfg(test)]

@@ -57,24 +57,22 @@ enum Fault {
 /// Told of rare events; what it refuses ends the copy.
 pub(super) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), BackupError>;
 
-/// A server that has begun to send has no reason to pause for so long. Before, it may: a
-/// checkpoint at the server's own pace takes minutes.
-const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// One read; larger ones make bursts that hurt when the disk syncs.
 const READ_BUFFER: usize = 256 << 10;
 /// Below this much room a buffer is given up for a new one.
 const READ_MIN: usize = 16 << 10;
 
 /// Reads until the server vouches for the backup. `None` when the writer ended first: it has
-/// the reason.
+/// the reason. A server that has begun to send and then says nothing for `silence` is given up.
 pub(super) async fn copy(
     session: &mut Walsender,
     mut stream: BackupStream,
     queue: QueueSender,
+    silence: Duration,
     progress: &dyn Progress,
     observe: Observer<'_>,
 ) -> Result<Option<Span>, BackupError> {
-    let fault = match read(session, &mut stream, &queue, progress, observe).await {
+    let fault = match read(session, &mut stream, &queue, silence, progress, observe).await {
         Ok(span) => return Ok(Some(span)),
         Err(fault) => fault,
     };
@@ -90,7 +88,7 @@ pub(super) async fn copy(
         Fault::Silent => NetError::Silent {
             endpoint: session.endpoint().into(),
             command: "BASE_BACKUP".into(),
-            after: SILENCE_MAX,
+            after: silence,
         },
     };
     Err(error.into())
@@ -100,6 +98,7 @@ async fn read(
     session: &mut Walsender,
     stream: &mut BackupStream,
     queue: &QueueSender,
+    silence: Duration,
     progress: &dyn Progress,
     observe: Observer<'_>,
 ) -> Result<Span, Fault> {
@@ -132,7 +131,7 @@ async fn read(
         }
         let reading = socket.read_buf(input);
         let count = if span.start.is_some() {
-            tokio::time::timeout(SILENCE_MAX, reading).await.map_err(|_| Fault::Silent)?
+            tokio::time::timeout(silence, reading).await.map_err(|_| Fault::Silent)?
         } else {
             reading.await
         };

@@ -46,7 +46,13 @@ pub struct Plan {
     pub continues_wal: bool,
     /// Whether and how long to wait for WAL.
     pub wait: Wait,
+    /// How long a server that has begun to send may say nothing. Before that it may take its
+    /// time: a checkpoint at its own pace takes minutes.
+    pub silence: Duration,
 }
+
+/// The pause that no server needs: see [`Plan::silence`].
+pub const SILENCE: Duration = Duration::from_secs(300);
 
 /// How long to wait until the WAL of the backup is archived.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

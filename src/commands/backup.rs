@@ -138,6 +138,7 @@ fn plan(args: &BackupArgs, site: &Site, server: &ServerConfig) -> Result<Plan, F
             asked: args.wait || args.wait_timeout.is_some(),
             timeout: args.wait_timeout.map(Duration::from_secs),
         },
+        silence: backup::SILENCE,
     })
 }
 
