@@ -7,7 +7,9 @@ use bytes::Bytes;
 use tapster::config::ini::IniFile;
 use tapster::conninfo::{ConnectOptions, Environment, Purpose, SourceFile};
 use tapster::manifest::{FileTable, Manifest, compare};
-use tapster::repository::{BackupId, BackupInfo, XlogDb};
+use tapster::receive::settings;
+use tapster::repository::python::Literal;
+use tapster::repository::{BackupId, BackupInfo, BackupTime, Identity, XlogDb};
 use tapster::tar::{Ending, TarError, TarEvent, TarSplitter};
 use tapster::wal::page::PAGE_SIZE;
 use tapster::wal::record::{RecordHeader, record_crc};
@@ -194,4 +196,27 @@ pub fn backup_info(data: &[u8]) {
 
 pub fn xlogdb(data: &[u8]) {
     let _ = XlogDb::parse(data).names();
+}
+
+pub fn python_literal(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(literal) = Literal::parse(text) {
+        let _ = (literal.as_text(), literal.as_number());
+    }
+}
+
+/// Texts of a few words that come from a server or a file.
+pub fn small_texts(data: &[u8]) {
+    let _ = Identity::parse(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = settings::duration(text);
+    let _ = settings::waits_for(text, "barman_receive_wal");
+    let _ = text.parse::<tapster::wal::WalFileName>();
+    let _ = text.parse::<Lsn>();
+    if let Some(time) = BackupTime::parse(text) {
+        // Finer than microseconds is read, and not written.
+        let printed = time.to_string();
+        let again = BackupTime::parse(&printed).expect("what was printed is readable");
+        assert_eq!(again.to_string(), printed);
+    }
 }

@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 15] = [
+const TARGETS: [(&str, Target); 17] = [
     ("frames", wire::frames),
     ("login", wire::login),
     ("exchange", wire::exchange),
@@ -32,6 +32,8 @@ const TARGETS: [(&str, Target); 15] = [
     ("config", files::config),
     ("backup_info", files::backup_info),
     ("xlogdb", files::xlogdb),
+    ("python_literal", files::python_literal),
+    ("small_texts", files::small_texts),
 ];
 
 fn chosen() -> Target {
