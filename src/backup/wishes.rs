@@ -29,3 +29,16 @@ pub fn check(server: &ServerConfig) -> Result<(), BackupError> {
         _ => Ok(()),
     }
 }
+
+/// Options that are set and have no effect on a backup in this release: whoever relies on one is
+/// to hear of it each time.
+pub fn without_effect(server: &ServerConfig) -> Vec<&'static str> {
+    const OPTIONS: [&str; 4] = [
+        "pre_backup_script",
+        "pre_backup_retry_script",
+        "post_backup_script",
+        "post_backup_retry_script",
+    ];
+    let is_set = |option: &&str| matches!(server.settings.get(option), Some(Value::Text(text)) if !text.is_empty());
+    OPTIONS.into_iter().filter(is_set).collect()
+}

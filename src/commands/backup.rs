@@ -85,6 +85,11 @@ async fn back_up(
 ) -> Result<(), Failure> {
     let name = &server.name;
     let plan = plan(args, site, server)?;
+    for option in wishes::without_effect(server) {
+        out.warning(format_args!(
+            "{option} of server {name} is not run: hook scripts come in a later release"
+        ));
+    }
     let progress: Box<dyn Progress> = match out.quiet() {
         true => Box::new(NoProgress),
         false => Box::new(ShownProgress::start(&format!("backup of {name}"))),

@@ -1,5 +1,6 @@
 //! The disaster: `backup.info` says DONE, and the archive beside it lacks a block, or its name.
 
+mod allocations;
 mod sample;
 
 use std::path::Path;
