@@ -209,3 +209,22 @@ fn a_log_file_that_cannot_be_opened_is_a_warning() {
     assert!(outcome.stderr.starts_with("WARNING: cannot open log file /nonexistent/tapster.log"));
     assert_eq!((outcome.stdout.as_str(), outcome.code), ("main\n", 0));
 }
+
+#[test]
+fn options_that_a_backup_does_not_carry_out_are_named_each_time() {
+    let site = Site::new(
+        "[main]\nconninfo = host=/nowhere\nbackup_method = postgres\nstreaming_archiver = on\n\
+         slot_name = x\nbasebackup_retry_times = 3\nbandwidth_limit = 5\n\
+         pre_backup_script = /bin/true\n",
+    );
+    let outcome = site.run(&["backup", "main"]);
+    for words in [
+        "WARNING: server main: pre_backup_script is not run",
+        "WARNING: server main: basebackup_retry_times has no effect",
+        "WARNING: server main: bandwidth_limit = 5 is outside of what servers accept, 32 to \
+         1048576 KiB a second: 32 is used",
+    ] {
+        assert!(outcome.stderr.contains(words), "{words}\nnot in\n{}", outcome.stderr);
+    }
+    assert_eq!(outcome.code, 1);
+}

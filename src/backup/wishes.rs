@@ -30,15 +30,38 @@ pub fn check(server: &ServerConfig) -> Result<(), BackupError> {
     }
 }
 
-/// Options that are set and have no effect on a backup in this release: whoever relies on one is
-/// to hear of it each time.
-pub fn without_effect(server: &ServerConfig) -> Vec<&'static str> {
-    const OPTIONS: [&str; 4] = [
+/// What the configuration asks for and this release does not do, or does otherwise, each a
+/// sentence: whoever relies on it is to hear of it each time.
+pub fn without_effect(server: &ServerConfig) -> Vec<String> {
+    const SCRIPTS: [&str; 4] = [
         "pre_backup_script",
         "pre_backup_retry_script",
         "post_backup_script",
         "post_backup_retry_script",
     ];
     let is_set = |option: &&str| matches!(server.settings.get(option), Some(Value::Text(text)) if !text.is_empty());
-    OPTIONS.into_iter().filter(is_set).collect()
+    let not_run = |option| format!("{option} is not run: hook scripts come in a later release");
+    let mut sentences: Vec<String> = SCRIPTS.into_iter().filter(is_set).map(not_run).collect();
+    if server.retry_times > 0 {
+        sentences.push(
+            "basebackup_retry_times has no effect: a copy that fails is not tried again by this \
+             release"
+                .to_owned(),
+        );
+    }
+    if let (Some(asked), Some(used)) = (server.bandwidth_limit, max_rate_kib(server))
+        && asked / 1024 != u64::from(used)
+    {
+        let asked = asked / 1024;
+        sentences.push(format!(
+            "bandwidth_limit = {asked} is outside of what servers accept, 32 to 1048576 KiB a \
+             second: {used} is used"
+        ));
+    }
+    sentences
+}
+
+/// `bandwidth_limit` in the unit of MAX_RATE, within its bounds. Source: manual, BASE_BACKUP.
+pub fn max_rate_kib(server: &ServerConfig) -> Option<u32> {
+    server.bandwidth_limit.map(|bytes| (bytes / 1024).clamp(32, 1 << 20) as u32)
 }

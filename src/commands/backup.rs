@@ -85,10 +85,8 @@ async fn back_up(
 ) -> Result<(), Failure> {
     let name = &server.name;
     let plan = plan(args, site, server)?;
-    for option in wishes::without_effect(server) {
-        out.warning(format_args!(
-            "{option} of server {name} is not run: hook scripts come in a later release"
-        ));
+    for sentence in wishes::without_effect(server) {
+        out.warning(format_args!("server {name}: {sentence}"));
     }
     let progress: Box<dyn Progress> = match out.quiet() {
         true => Box::new(NoProgress),
@@ -126,8 +124,7 @@ fn plan(args: &BackupArgs, site: &Site, server: &ServerConfig) -> Result<Plan, F
         (_, true) => false,
         _ => server.immediate_checkpoint,
     };
-    // Bytes a second; the server takes KiB, and no more of them than it can be asked for.
-    let limit = server.bandwidth_limit.map(|limit| (limit / 1024).clamp(32, 1 << 20) as u32);
+    let limit = wishes::max_rate_kib(server);
     Ok(Plan {
         disk: site.disk.clone(),
         layout: ServerLayout::new(server),
