@@ -136,7 +136,7 @@ fn nonsense_in_the_middle_of_the_data_fails_the_backup() {
         (bytes(backend::error("FATAL", "57P01", "terminating connection")), "57P01"),
     ];
     for (number, (instead, words)) in cases.into_iter().enumerate() {
-        let server = format!("s{}", number % 6);
+        let server = format!("s{number}");
         middle.refuses(&server, in_mid_archive(instead), &[words, "127.0.0.1", "BASE_BACKUP"]);
     }
     middle.then_succeeds("s0");

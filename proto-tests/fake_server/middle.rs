@@ -122,6 +122,7 @@ impl Middle {
         scene::said(&self.tapster, &outcome.to_string());
         let listed = self.tapster.ok(&["list-backups", server]);
         assert_eq!(listed.stdout.matches(" - Size:").count(), 1, "{listed}");
+        assert!(!listed.stdout.contains("WAITING"), "its WAL did not come: {outcome}");
         let done = self
             .backups(server)
             .into_iter()

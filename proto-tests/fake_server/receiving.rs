@@ -51,7 +51,8 @@ fn every_question_is_answered_at_once_with_what_is_durable() {
     for _ in 0..30 {
         steps.extend([Step::Send(question.clone()), flushed_is(middle)]);
     }
-    steps.extend([Step::Send(wal(&log, middle, end)), Step::Send(question), Step::Hold]);
+    steps.extend([Step::Send(wal(&log, middle, end)), Step::Send(question)]);
+    steps.extend(scene::farewell());
     let scene = Scene::new(log, FakeServer::alone().on("START_REPLICATION", steps));
     let mut receiver = scene.receive();
     comes_to_its_end(&scene, &mut receiver);
@@ -75,9 +76,10 @@ fn a_server_that_sends_byte_by_byte_is_understood_from_the_login_on() {
     }
     let rest = [wal(&log, middle, end), backend::keepalive(end, true)].concat();
     let identity = backend::identify_system(crate::crash::log::SYSTEM.0, 1, end);
-    let script = FakeServer::alone()
-        .on("IDENTIFY_SYSTEM", vec![Step::Dribble(identity)])
-        .on("START_REPLICATION", vec![Step::Dribble(pieces), Step::Send(rest), Step::Hold]);
+    let script = FakeServer::alone().on("IDENTIFY_SYSTEM", vec![Step::Dribble(identity)]).on(
+        "START_REPLICATION",
+        [vec![Step::Dribble(pieces), Step::Send(rest)], scene::farewell()].concat(),
+    );
     let scene = Scene::new(log, script);
     let mut receiver = scene.receive();
     scene.archives(1, 2..4);
@@ -96,7 +98,7 @@ fn a_server_that_falls_silent_in_mid_frame_is_asked_given_up_and_gone_back_to() 
     let script = FakeServer::alone()
         .on("SHOW wal_sender_timeout", vec![Step::Send(backend::show(timeout, "2s"))])
         .once("START_REPLICATION", vec![Step::Send(half), Step::Hold])
-        .on("START_REPLICATION", vec![scene::stream(1), Step::Hold]);
+        .on("START_REPLICATION", scene::stream(1));
     let scene = Scene::new(log, script);
     let mut receiver = scene.receive();
     scene
@@ -118,7 +120,7 @@ fn half_a_frame_is_kept_and_the_other_half_asked_for() {
     for (cut, stored) in [(4, 0), (8 + 5, 0), (8 + 5 + 24, 0), (8 + 5 + 25 + 33_333, 33_333)] {
         let script = FakeServer::alone()
             .once("START_REPLICATION", vec![Step::Send(sent[..cut].to_vec()), Step::Close])
-            .on("START_REPLICATION", vec![scene::stream(1), Step::Hold]);
+            .on("START_REPLICATION", scene::stream(1));
         let scene = Scene::new(scene::log(), script);
         let mut receiver = scene.receive();
         scene.archives(1, 2..4);

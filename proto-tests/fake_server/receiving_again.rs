@@ -25,7 +25,7 @@ fn wal_that_is_gone_is_asked_for_once_more_and_then_the_gap_is_named() {
     let script = FakeServer::alone()
         .once("START_REPLICATION", refusal_after_copy_both("58P01", text))
         .once("START_REPLICATION", refusal_after_copy_both("58P01", text))
-        .on("START_REPLICATION", vec![scene::stream(1), Step::Hold]);
+        .on("START_REPLICATION", scene::stream(1));
     let (needed, present) = (log.start, log.end(1).segment_start(log.size));
     let scene = Scene::new(log, script);
     let mut receiver = scene.receive();
@@ -46,7 +46,7 @@ fn wal_that_is_gone_is_asked_for_once_more_and_then_the_gap_is_named() {
 fn wal_that_is_gone_once_and_there_the_next_time_leaves_no_gap() {
     let script = FakeServer::alone()
         .once("START_REPLICATION", refusal_after_copy_both("58P01", "could not open it"))
-        .on("START_REPLICATION", vec![scene::stream(1), Step::Hold]);
+        .on("START_REPLICATION", scene::stream(1));
     let scene = Scene::new(scene::log(), script);
     let mut receiver = scene.receive();
     scene.archives(1, 2..4);
@@ -87,7 +87,7 @@ fn a_shutdown_gets_its_report_and_is_no_alarm() {
     ];
     let script = FakeServer::alone()
         .once("START_REPLICATION", steps)
-        .on("START_REPLICATION", vec![scene::stream(1), Step::Hold]);
+        .on("START_REPLICATION", scene::stream(1));
     let scene = Scene::new(log, script);
     let mut receiver = scene.receive();
     scene.waits_to_be_told(&mut receiver, "server shut down; all its WAL is here");
@@ -108,7 +108,7 @@ fn another_cluster_behind_the_same_address_is_refused_and_adds_nothing() {
         .once("IDENTIFY_SYSTEM", identify(SYSTEM, 1, log.end(1)))
         .on("IDENTIFY_SYSTEM", identify(other, 1, log.end(1)))
         .once("START_REPLICATION", vec![Step::Send(first), Step::Close])
-        .on("START_REPLICATION", vec![scene::stream(1), Step::Hold]);
+        .on("START_REPLICATION", scene::stream(1));
     let scene = Scene::new(log, script);
     let mut receiver = scene.receive();
     assert_eq!(receiver.wait(), 1, "{}", receiver.output());
@@ -153,7 +153,10 @@ fn a_switch_exactly_on_a_segment_boundary_is_followed_on_the_same_connection() {
                 Step::Send(backend::next_timeline(2, boundary)),
             ],
         )
-        .once("START_REPLICATION", vec![Step::Send(on_second.concat()), Step::Hold]);
+        .once(
+            "START_REPLICATION",
+            [vec![Step::Send(on_second.concat())], scene::farewell()].concat(),
+        );
     let scene = Scene::new(log, script);
     let mut receiver = scene.receive();
     scene.archives(1, 2..4);

@@ -123,7 +123,7 @@ fn wal_that_does_not_follow_on_what_came_before_is_not_stored() {
                 .concat();
         let script = FakeServer::alone()
             .once("START_REPLICATION", vec![Step::Send(broken), Step::Hold])
-            .on("START_REPLICATION", vec![scene::stream(1), Step::Hold]);
+            .on("START_REPLICATION", scene::stream(1));
         let scene = Scene::new(log, script);
         refused(&scene.tapster, &[words, &end.to_string(), &other.to_string()]);
         scene.holds_until(end);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tapster::wal::{Lsn, SegmentName, SegmentNumber, SystemIdentifier, Timeline};
 
-use super::{Builder, FakeServer, Step};
+use super::{Builder, FakeServer, Heard, Step};
 use crate::crash::log::{Log, SYSTEM};
 use crate::real_server::Tapster;
 use crate::real_server::scratch::wait_until;
@@ -44,13 +44,20 @@ pub fn wal_of(log: &Log, timeline: u32, from: Lsn, to: Lsn) -> Vec<u8> {
     out
 }
 
-/// Streams a timeline from where it is asked for to its end.
-pub fn stream(timeline: u32) -> Step {
-    Step::reply(move |command| {
+/// Streams a timeline from where it is asked for to its end, and parts in peace.
+pub fn stream(timeline: u32) -> Vec<Step> {
+    let streaming = Step::reply(move |command| {
         let log = log();
         [backend::copy_both(), wal_of(&log, timeline, asked_from(command), log.end(timeline))]
             .concat()
-    })
+    });
+    [vec![streaming], farewell()].concat()
+}
+
+/// Waits until the receiver wants to leave, and lets it.
+pub fn farewell() -> Vec<Step> {
+    let ended = [backend::copy_done(), backend::complete("START_REPLICATION"), backend::ready()];
+    vec![Step::until(|heard| *heard == Heard::CopyDone), Step::Send(ended.concat())]
 }
 
 /// The position in a START_REPLICATION.

@@ -222,7 +222,9 @@ fn serve(mut talk: Talk) -> io::Result<()> {
         talk.play("", steps)?;
         return talk.client.shutdown(Shutdown::Both);
     }
-    let Some((packet, parameters)) = talk.startup()? else { return Ok(()) };
+    let Some((packet, parameters)) = talk.startup()? else {
+        return talk.client.shutdown(Shutdown::Both);
+    };
     if let Some(steps) = &state.at_startup {
         talk.play("", steps)?;
         return talk.client.shutdown(Shutdown::Both);

@@ -174,7 +174,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
                         self.ask_for_flush()?;
                     }
                 }
-                WalEvent::Started => observe(Event::Started),
+                WalEvent::Started => {
+                    observe(Event::Started);
+                    if matches!(self.farewell, Farewell::Said { .. }) {
+                        // We wanted to leave before the stream began; only now it can be said.
+                        self.stream.finish(&mut self.output);
+                    }
+                }
                 WalEvent::Notice(notice) => observe(Event::Notice(&notice)),
                 WalEvent::Parameter(_) => {}
                 WalEvent::EndOfTimeline => self.stream.finish(&mut self.output),
