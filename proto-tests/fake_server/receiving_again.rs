@@ -111,14 +111,10 @@ fn another_cluster_behind_the_same_address_is_refused_and_adds_nothing() {
         .on("START_REPLICATION", scene::stream(1));
     let scene = Scene::new(log, script);
     let mut receiver = scene.receive();
-    assert_eq!(receiver.wait(), 1, "{}", receiver.output());
+    scene.waits_to_be_told(&mut receiver, "give the other cluster a server entry of its own");
+    receiver.interrupt();
     let said = scene.said(&receiver);
-    for word in [
-        "ERROR: cannot receive WAL from server main",
-        &other.to_string(),
-        &SYSTEM.to_string(),
-        "try: give the other cluster a server entry of its own",
-    ] {
+    for word in ["ERROR", &other.to_string(), &SYSTEM.to_string()] {
         assert!(said.contains(word), "{word:?} is not said: {said}");
     }
     assert_eq!(scene.asked(), [(scene.log.start, 1)], "it was asked for its WAL");
