@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::DiskError;
 
@@ -51,12 +52,19 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 impl LockFile {
-    /// Takes the lock, or says at once who has it.
+    /// Takes the lock, or says who has it, almost at once: who only looks ([`LockFile::holder`])
+    /// is in the way for a moment, and is no holder.
     pub fn acquire(path: &Path) -> Result<LockFile, LockError> {
+        let mut looks = 0;
         loop {
             let file = open(path)?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if looks < LOOKS => {
+                    looks += 1;
+                    std::thread::sleep(LOOK);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&file) });
                 }
@@ -134,6 +142,10 @@ impl Drop for LockFile {
     }
 }
 
+/// To look takes some microseconds; these are 20 ms.
+const LOOKS: u32 = 4;
+const LOOK: Duration = Duration::from_millis(5);
+
 fn open(path: &Path) -> Result<File, DiskError> {
     // Not truncated: the number in it belongs to the holder until we are it.
     OpenOptions::new()
@@ -187,6 +199,21 @@ mod tests {
         drop(lock);
         assert_eq!(LockFile::holder(&path).expect("readable"), None);
         LockFile::acquire(&path).expect("free again");
+    }
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_taking_the_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(".main-receive-wal.lock");
+        drop(LockFile::acquire(&path).expect("free"));
+        let looking = File::open(&path).expect("there");
+        looking.try_lock_shared().expect("free");
+        let taker = std::thread::spawn({
+            let path = path.clone();
+            move || LockFile::acquire(&path).map(drop)
+        });
+        drop(looking);
+        taker.join().expect("no panic").expect("taken");
     }
 
     #[test]
