@@ -62,6 +62,19 @@ fn times_have_the_digits_that_python_gives_them() {
 }
 
 #[test]
+fn a_line_of_another_program_that_says_more_than_we_know_is_not_cut_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let layout = layout(folder.path());
+    let ours = "000000010000000000000010\t16514\t1795415404.293217\tNone\tNone\n";
+    let theirs = "000000010000000000000011\t16514\t1795415405.5\tgzip\tNone\tmore\n";
+    std::fs::write(layout.xlogdb(), format!("{ours}{theirs}")).expect("a database");
+    let new = line("000000010000000000000012\t1\t1.5\tNone\tNone");
+    xlogdb::append(&RealDisk, &layout, std::slice::from_ref(&new)).expect("appended");
+    let after = std::fs::read_to_string(layout.xlogdb()).expect("readable");
+    assert_eq!(after, format!("{ours}{theirs}{new}\n"));
+}
+
+#[test]
 fn a_torn_line_is_cut_off_and_a_whole_one_without_newline_is_kept() {
     let home = tempfile::tempdir().expect("a directory");
     let layout = layout(home.path());

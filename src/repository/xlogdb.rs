@@ -200,7 +200,10 @@ fn mend_end(disk: &dyn Disk, path: &Path) -> Result<(), RepositoryError> {
         let ended = text.len() < whole;
         // Without its newline a line may lack digits, but not behind the last word.
         let complete = line.ends_with("None") && line.split_ascii_whitespace().count() == 5;
-        if XlogLine::parse(line).is_some() && (ended || complete) {
+        // A crash leaves zeros where a page was lost. Another line with its end was written by
+        // somebody who meant it, be it a newer Barman: it is not ours to cut.
+        let foreign = ended && !text[begin..].contains(&0);
+        if foreign || (XlogLine::parse(line).is_some() && (ended || complete)) {
             if !ended {
                 file.write_all_at(b"\n", length)?;
                 file.sync_all()?;
