@@ -58,8 +58,9 @@ impl Lsn {
 
 impl Add<u64> for Lsn {
     type Output = Lsn;
+    /// Stops at the end of the 64-bit range, which only a server that lies comes near.
     fn add(self, bytes: u64) -> Lsn {
-        Lsn(self.0 + bytes)
+        Lsn(self.0.saturating_add(bytes))
     }
 }
 

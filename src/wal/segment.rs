@@ -48,7 +48,8 @@ pub struct SegmentNumber(pub u64);
 impl SegmentNumber {
     /// The first position in the segment.
     pub fn start(self, size: SegmentSize) -> Lsn {
-        Lsn(self.0 * u64::from(size.bytes()))
+        // The last segment has no end that could be written down: a server that lies may name it.
+        Lsn(self.0.saturating_mul(u64::from(size.bytes())))
     }
 
     /// The first position behind the segment.
@@ -58,7 +59,7 @@ impl SegmentNumber {
 
     /// The segment that follows.
     pub fn next(self) -> SegmentNumber {
-        SegmentNumber(self.0 + 1)
+        SegmentNumber(self.0.saturating_add(1))
     }
 }
 
@@ -237,6 +238,18 @@ mod tests {
         assert_eq!(name(0x1F, 1 << 32, 16), "0000001F0000000100000000");
         assert_eq!(name(1, 0x5_C000_0000, 1024), "000000010000000500000003");
         assert_eq!(name(1, 0xFFF0_0000, 1), "000000010000000000000FFF");
+    }
+
+    #[test]
+    fn the_last_position_that_can_be_written_is_no_overflow() {
+        for mib in [1, 16, 1024] {
+            let last = Lsn(u64::MAX);
+            let number = last.segment(size(mib));
+            assert!(number.start(size(mib)) <= last);
+            assert_eq!(number.end(size(mib)), last);
+            assert_eq!(number.next().next().end(size(mib)), last);
+            assert_eq!(last + 1, last);
+        }
     }
 
     #[test]
