@@ -14,20 +14,25 @@ use tapster::disk::{DiskError, ModelDisk};
 use tapster::receive::history::HistoryPlaces;
 use tapster::receive::start::{Decision, Facts, ServerEnd};
 use tapster::receive::stored::Places;
-use tapster::receive::{Preparation, ReceiveError, Target, Writer};
+use tapster::receive::{Preparation, ReceiveError, Synchronous, Target, Writer};
 use tapster::wal::{Lsn, SegmentName, Timeline, WalFileName};
 
 use super::log::{Log, SYSTEM};
 
-const STREAMING: &str = "/repository/main/streaming";
+pub const STREAMING: &str = "/repository/main/streaming";
 const WALS: &str = "/repository/main/wals";
 const KIB: u64 = 1 << 10;
 
 /// What the server was told: the highest flushed position on each timeline.
 #[derive(Clone, Debug, Default)]
-struct Promises(Vec<(u32, Lsn)>);
+pub struct Promises(Vec<(u32, Lsn)>);
 
 impl Promises {
+    /// The highest position that was reported at all.
+    pub fn highest(&self) -> Lsn {
+        self.0.iter().map(|(_, flushed)| *flushed).max().unwrap_or(Lsn::INVALID)
+    }
+
     fn add(&mut self, timeline: u32, flushed: Lsn) {
         match self.0.iter_mut().find(|(known, _)| *known == timeline) {
             Some((_, known)) => *known = flushed.max(*known),
@@ -36,15 +41,15 @@ impl Promises {
     }
 }
 
-struct Receiver<'a> {
-    log: &'a Log,
-    disk: &'a ModelDisk,
-    synchronous: bool,
+pub struct Receiver<'a> {
+    pub log: &'a Log,
+    pub disk: &'a ModelDisk,
+    pub synchronous: bool,
 }
 
 impl Receiver<'_> {
     /// One life of a receiver: from where the files end to the end of the newest timeline.
-    fn live(&self, promises: &mut Promises) -> Result<(), ReceiveError> {
+    pub fn live(&self, promises: &mut Promises) -> Result<(), ReceiveError> {
         let (mut timeline, mut position) = self.start()?;
         loop {
             let end = self.log.end(timeline);
@@ -59,7 +64,7 @@ impl Receiver<'_> {
     }
 
     /// As `receive-wal` decides it, with a server that has everything.
-    fn start(&self) -> Result<(u32, Lsn), ReceiveError> {
+    pub fn start(&self) -> Result<(u32, Lsn), ReceiveError> {
         let newest = self.log.newest();
         let history = self.log.history(newest);
         if newest > 1 {
@@ -92,7 +97,7 @@ impl Receiver<'_> {
         }
     }
 
-    fn receive(
+    pub fn receive(
         &self,
         timeline: u32,
         position: Lsn,
@@ -103,7 +108,7 @@ impl Receiver<'_> {
             disk: Arc::new(self.disk.clone()),
             directory: PathBuf::from(STREAMING),
             segment_size: self.log.size,
-            synchronous: self.synchronous,
+            synchronous: Synchronous::new(self.synchronous),
             preparation: Preparation::InTurn,
             completed: None,
         };
@@ -199,13 +204,13 @@ fn check_histories(log: &Log, disk: &ModelDisk, what: &str) {
     }
 }
 
-fn check(log: &Log, disk: &ModelDisk, promises: &Promises, what: &str) {
+pub fn check(log: &Log, disk: &ModelDisk, promises: &Promises, what: &str) {
     check_promises(log, disk, promises, what);
     check_final_names(log, disk, what);
     check_histories(log, disk, what);
 }
 
-fn fresh(seed: u64) -> ModelDisk {
+pub fn fresh(seed: u64) -> ModelDisk {
     let disk = ModelDisk::new(seed);
     disk.put_directory(Path::new(STREAMING));
     disk.put_directory(Path::new(WALS));
@@ -213,7 +218,7 @@ fn fresh(seed: u64) -> ModelDisk {
 }
 
 /// Two segments and a half, a switch of the timeline in mid-segment, a segment and a half.
-fn log() -> Log {
+pub fn log() -> Log {
     Log::new(&[2500 * KIB, 3900 * KIB])
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::error::chain;
@@ -20,6 +21,8 @@ use crate::repository::{Lock, ServerLayout};
 pub struct ArchiveWorker {
     bell: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Closed when the thread ends.
+    alive: Option<oneshot::Receiver<()>>,
 }
 
 impl ArchiveWorker {
@@ -31,10 +34,22 @@ impl ArchiveWorker {
         // One word is enough: a sweep takes all that is there.
         let (bell, rings) = mpsc::sync_channel(1);
         let archiver = Archiver::new(disk, layout);
-        let thread = std::thread::Builder::new()
-            .name("archive".to_owned())
-            .spawn(move || work(archiver, &rings))?;
-        Ok(ArchiveWorker { bell: Some(bell), thread: Some(thread) })
+        let (living, alive) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("archive".to_owned()).spawn(move || {
+            let _living: oneshot::Sender<()> = living;
+            work(archiver, &rings);
+        })?;
+        Ok(ArchiveWorker { bell: Some(bell), thread: Some(thread), alive: Some(alive) })
+    }
+
+    /// Lets it sweep once more and waits for that. Who stops waiting leaves it alone.
+    pub async fn finish(mut self) {
+        self.bell = None;
+        self.thread = None;
+        if let Some(alive) = self.alive.take() {
+            // Nothing is ever sent: the end is all there is to hear.
+            let _ = alive.await;
+        }
     }
 
     /// Leaves it alone, whatever it is at: the process ends without waiting for it.

@@ -13,7 +13,7 @@ use super::reader::Position;
 use crate::disk::LockFile;
 use crate::net::{ServerFacts, Walsender};
 use crate::receive::stored::Places;
-use crate::receive::{End, Preparation, ReceiveError, Receiver, Target};
+use crate::receive::{End, Preparation, ReceiveError, Receiver, Synchronous, Target};
 use crate::service::Shutdown;
 use crate::wal::{Lsn, SegmentSize, SystemIdentifier, Timeline};
 use crate::wire::Retry;
@@ -54,7 +54,7 @@ impl<'a> OwnWal<'a> {
                 disk: Arc::clone(&plan.disk),
                 directory: plan.layout.streaming().to_owned(),
                 segment_size: facts.segment_size,
-                synchronous: false,
+                synchronous: Synchronous::new(false),
                 preparation: Preparation::InTurn,
                 completed: None,
             },

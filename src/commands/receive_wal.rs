@@ -96,6 +96,7 @@ fn receive(server: &ServerConfig, site: &Site, out: &mut Reporter) -> Outcome {
         application_name: server.streaming_archiver_name.clone(),
         slot: slot_name(server)?,
         create_slot: server.create_slot == CreateSlot::Auto,
+        look_again: Plan::LOOK_AGAIN,
     };
     runtime()?.block_on(async {
         let shutdown = Shutdown::listen()

@@ -24,6 +24,8 @@ mod reader;
 mod stream;
 mod receiver;
 mod slot;
+mod trouble;
+mod watch;
 mod service;
 mod error;
 
@@ -34,4 +36,4 @@ pub use receiver::{Received, Receiver};
 pub use service::{Plan, serve};
 pub use spare::{Filling, Preparation};
 pub use stream::{Outcome, Request, stream};
-pub use writer::{Target, Writer};
+pub use writer::{Synchronous, Target, Writer};

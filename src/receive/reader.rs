@@ -164,15 +164,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
 
     /// Takes everything out of the input that is whole.
     fn take_events(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<End>, Fault> {
+        let mut asked = false;
         while let Some(event) = self.stream.next(self.input).map_err(Fault::Wire)? {
             match event {
                 WalEvent::Wal { start, bytes } => self.queue.push(start, bytes)?,
                 WalEvent::Keepalive(keepalive) => {
-                    if keepalive.reply_now {
-                        // A server that shuts down waits until everything is durable here.
-                        self.feedback.handle_request();
-                        self.ask_for_flush()?;
-                    }
+                    asked |= keepalive.reply_now;
                 }
                 WalEvent::Started => {
                     observe(Event::Started);
@@ -198,6 +195,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
             }
         }
         self.queue.end_read()?;
+        if asked {
+            // A server that shuts down waits until everything is durable here. Once a read,
+            // however often it asks: jobs would fill the queue.
+            self.feedback.handle_request();
+            self.ask_for_flush()?;
+        }
         Ok(None)
     }
 
@@ -302,3 +305,113 @@ const READ_MIN: usize = 32 << 10;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// A report is 39 bytes; a server that takes none for so long is gone.
 const SEND: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use allocation_counter::measure;
+    use tokio::io::{Empty, empty};
+
+    use super::*;
+    use crate::receive::feedback::Rhythm;
+    use crate::receive::queue::{Finished, QueueReceiver, queue};
+
+    /// A frame of WAL, and a keepalive behind it. Source: manual, "Streaming Replication
+    /// Protocol", XLogData and Primary keepalive message.
+    fn frames(start: u64, length: usize, ask: u8) -> Vec<u8> {
+        let mut frame = vec![b'd'];
+        frame.extend((4 + 25 + length as u32).to_be_bytes());
+        frame.push(b'w');
+        frame.extend([start, start + length as u64, 0].map(u64::to_be_bytes).concat());
+        frame.resize(frame.len() + length, 7);
+        frame.push(b'd');
+        frame.extend((4_u32 + 18).to_be_bytes());
+        frame.push(b'k');
+        frame.extend([start + length as u64, 0].map(u64::to_be_bytes).concat());
+        frame.push(ask);
+        frame
+    }
+
+    fn reader<'a>(
+        socket: &'a mut Empty,
+        input: &'a mut BytesMut,
+        start: Lsn,
+    ) -> (Reader<'a, Empty>, QueueReceiver) {
+        let (sender, receiver) = queue(8 << 20);
+        let now = Instant::now();
+        let reader = Reader {
+            socket,
+            input,
+            stream: WalStream::new(start),
+            queue: sender,
+            positions: Arc::new(Positions::new(start)),
+            feedback: Feedback::new(Rhythm::for_server(None), Lsn::INVALID, now),
+            until: None,
+            output: BytesMut::with_capacity(256),
+            flush_asked: Lsn::INVALID,
+            farewell: Farewell::None,
+        };
+        (reader, receiver)
+    }
+
+    /// What the writer would do, without a disk.
+    fn drain(receiver: &QueueReceiver) -> usize {
+        let (mut finished, mut jobs) = (Finished::default(), 0);
+        while let Some(queued) = receiver.take() {
+            finished.add(&queued);
+            jobs += 1;
+        }
+        receiver.done(finished);
+        jobs
+    }
+
+    /// CopyBothResponse without columns.
+    const COPY_BOTH: [u8; 8] = [b'W', 0, 0, 0, 7, 0, 0, 0];
+
+    #[test]
+    fn a_thousand_frames_reach_the_queue_without_an_allocation_for_each() {
+        let start = 1 << 24;
+        let mut bytes = COPY_BOTH.to_vec();
+        let mut at = start;
+        for number in 0..1000 {
+            let length = if number % 2 == 0 { 56 } else { 8192 };
+            bytes.extend(frames(at, length, 0));
+            at += length as u64;
+        }
+        let (mut socket, mut input) = (empty(), BytesMut::new());
+        let (mut reader, receiver) = reader(&mut socket, &mut input, Lsn(start));
+        let (mut rest, mut buffers, mut jobs) = (bytes.as_slice(), 0, 0);
+        let info = measure(|| {
+            while !rest.is_empty() {
+                if reader.input.capacity() - reader.input.len() < READ_MIN {
+                    reader.input.reserve(READ_BUFFER);
+                    reader.queue.turn_buffer(reader.input.capacity());
+                    buffers += 1;
+                }
+                let room = reader.input.capacity() - reader.input.len();
+                let (read, more) = rest.split_at(room.min(rest.len()));
+                reader.input.extend_from_slice(read);
+                rest = more;
+                let end = reader.take_events(&mut |_| {}).expect("good frames");
+                assert_eq!(end, None);
+                jobs += drain(&receiver);
+            }
+        });
+        assert_eq!(reader.stream.received(), Lsn(at));
+        assert!(jobs >= 1000, "{jobs} jobs");
+        // A buffer and what counts its users, the same for gathered pieces, and a block of them.
+        assert!(info.count_total <= 5 * buffers, "{} in {buffers} buffers", info.count_total);
+    }
+
+    #[test]
+    fn a_server_that_asks_in_each_frame_does_not_fill_the_queue_with_flushes() {
+        let mut bytes = COPY_BOTH.to_vec();
+        for number in 0..4000 {
+            bytes.extend(frames((1 << 24) + number, 1, 1));
+        }
+        let (mut socket, mut input) = (empty(), BytesMut::from(bytes.as_slice()));
+        let (mut reader, receiver) = reader(&mut socket, &mut input, Lsn(1 << 24));
+        reader.take_events(&mut |_| {}).expect("good frames");
+        // With thousands of jobs the reader would wait for the disk.
+        assert!(drain(&receiver) < 10);
+    }
+}

@@ -32,7 +32,7 @@ pub struct Receiver {
     /// Intervals of the conversation.
     pub rhythm: Rhythm,
     /// The highest position that the server may have been told to be flushed; 0/0 if it was
-    /// told none. Grows with each report.
+    /// told none. Grows with each report; on another branch it begins anew.
     pub floor: Lsn,
     /// The end of what was received last and is surely durable: more than verification of the
     /// files can find, which stops before a record that is not whole.
@@ -102,12 +102,12 @@ impl Receiver {
 
     /// Where to go on after the server has ended a timeline.
     async fn follow(
-        &self,
+        &mut self,
         session: &mut Walsender,
         local: LocalEnd,
         next: Option<NextTimeline>,
     ) -> Result<(Timeline, Lsn), ReceiveError> {
-        let server = &self.server;
+        let server = self.server.clone();
         let Some(next) = next else { return Err(closed(session)) };
         // Releases before 10.16, 11.11, 12.6 and 13.2 may refuse commands after a stream.
         if session.version().may_refuse_commands_after_streaming() {
@@ -134,6 +134,7 @@ impl Receiver {
                 let (old, at) = (local.timeline, next.switchpoint);
                 info!(%server, old = %old, switchpoint = %at, new = %timeline, "timeline switch");
                 self.say(&remarks);
+                self.raise_floor(None, identified.xlogpos);
                 Ok((timeline, position))
             }
             // One of the two is about to change.
@@ -147,6 +148,13 @@ impl Receiver {
                 Err(closed(session))
             }
         }
+    }
+
+    /// Takes into account what the slot says that was reported, and where the server stands
+    /// now: a server cannot have been told more than it has. A floor above that is of a branch
+    /// that is dead, and would hide from commits of the new one that they are durable here.
+    pub(super) fn raise_floor(&mut self, slot: Option<Lsn>, server: Lsn) {
+        self.floor = self.floor.max(slot.unwrap_or_default()).min(server);
     }
 
     /// Says what is remarkable about a start.

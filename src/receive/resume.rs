@@ -35,9 +35,7 @@ pub(super) fn open_partial(
         return Err(DiskError::new("resume", &path, absent));
     }
     let file = target.disk.open(&path)?;
-    if file.length()? < u64::from(size.bytes()) {
-        file.allocate(0, u64::from(size.bytes()))?;
-    }
+    give_size(file.as_ref(), size)?;
     rewrite(file.as_ref(), position.segment_offset(size))?;
     file.sync_all()?;
     target.disk.sync_directory(&target.directory)?;
@@ -53,9 +51,21 @@ pub(super) fn finish_partial(
 ) -> Result<(), DiskError> {
     let path = partial_path(directory, name);
     let file = disk.open(&path)?;
+    give_size(file.as_ref(), size)?;
     rewrite(file.as_ref(), size.bytes())?;
     file.sync_all()?;
     disk::rename(disk, &path, &complete_path(directory, name))
+}
+
+/// An incomplete segment of another program may be shorter, or longer; under its final name it
+/// has its size.
+fn give_size(file: &dyn DiskFile, size: SegmentSize) -> Result<(), DiskError> {
+    let size = u64::from(size.bytes());
+    match file.length()? {
+        length if length < size => file.allocate(0, size),
+        length if length > size => file.set_length(size),
+        _ => Ok(()),
+    }
 }
 
 fn range(position: Lsn, size: SegmentSize) -> (Lsn, Lsn) {

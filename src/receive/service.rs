@@ -2,23 +2,23 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::info;
 
-use super::backoff::Backoff;
 use super::start::{Decision, Facts, LocalEnd, ServerEnd, SlotPosition};
 use super::stored::Places;
-use super::writer::Target;
-use super::{End, Preparation, ReceiveError, Received, Receiver, settings, slot, spare};
-use crate::archive::{self, ArchiveWorker};
+use super::trouble::Trouble;
+use super::writer::{Synchronous, Target};
+use super::{End, Preparation, ReceiveError, Received, Receiver, resume, slot, spare, watch};
+use crate::archive::ArchiveWorker;
 use crate::conninfo::ConnectOptions;
 use crate::disk::Disk;
 use crate::net::{ServerFacts, Walsender};
 use crate::repository::{Identity, ServerLayout};
 use crate::service::{Shutdown, Urgency};
-use crate::wal::{Lsn, SystemIdentifier, Timeline};
-use crate::wire::{Retry, SlotName};
+use crate::wal::{Lsn, SegmentName, SystemIdentifier, Timeline};
+use crate::wire::SlotName;
 
 /// What `receive-wal` works with.
 #[derive(Clone, Debug)]
@@ -37,6 +37,14 @@ pub struct Plan {
     pub slot: Option<SlotName>,
     /// Whether the slot is made when it is missing.
     pub create_slot: bool,
+    /// How often settings of the server are looked at that may change during a stream. Each look
+    /// is a connection.
+    pub look_again: Duration,
+}
+
+impl Plan {
+    /// A [`Plan::look_again`] that costs a server nothing worth speaking of.
+    pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 }
 
 /// Receives until `shutdown` asks for the end, through every loss of the connection.
@@ -53,31 +61,26 @@ pub async fn serve(plan: &Plan, shutdown: &Shutdown) -> Result<(), ReceiveError>
         floor: Lsn::INVALID,
         known: None,
         removed: None,
-        has_connected: false,
-        has_streamed: false,
-        said: None,
-        backoff: Backoff::default(),
+        trouble: Trouble::default(),
     };
-    while !shutdown.requested() {
-        let result = tokio::select! {
-            result = service.session(shutdown) => result,
-            () = shutdown.reaches(Urgency::Now) => {
-                // What is on the disk is consistent at every moment.
-                info!(server = %plan.layout.server(), "left at once");
-                archive.abandon();
-                return Ok(());
+    let server = plan.layout.server();
+    tokio::select! {
+        result = service.live(shutdown) => {
+            let position = service.known.map_or(Lsn::INVALID, |end| end.position);
+            // The archive may have much to do, or wait for a lock.
+            tokio::select! {
+                () = archive.finish() => {}
+                () = shutdown.reaches(Urgency::Now) => {}
             }
-        };
-        match service.judge(result)? {
-            None => break,
-            Some(wait) => {
-                // The second arm wins at once when the end was asked for meanwhile.
-                let _ = tokio::time::timeout(wait, shutdown.reaches(Urgency::Finish)).await;
-            }
+            result?;
+            info!(%server, %position, "stopped");
+        }
+        // What is on the disk is consistent at every moment.
+        () = shutdown.reaches(Urgency::Now) => {
+            info!(%server, "left at once");
+            archive.abandon();
         }
     }
-    let position = service.known.map_or(Lsn::INVALID, |end| end.position);
-    info!(server = %plan.layout.server(), %position, "stopped");
     Ok(())
 }
 
@@ -90,12 +93,7 @@ struct Service<'a> {
     /// The server has said that the WAL here is gone: said once, it is asked again; said twice,
     /// it is believed.
     removed: Option<(Lsn, u32)>,
-    /// A connection was good enough to be asked where the server stands.
-    has_connected: bool,
-    has_streamed: bool,
-    /// The trouble that was logged last: it is logged once, however often it comes.
-    said: Option<String>,
-    backoff: Backoff,
+    trouble: Trouble,
 }
 
 /// A connection that can begin to receive.
@@ -108,6 +106,17 @@ struct Prepared {
 }
 
 impl Service<'_> {
+    /// Session after session, until the end is asked for or nothing can help.
+    async fn live(&mut self, shutdown: &Shutdown) -> Result<(), ReceiveError> {
+        while !shutdown.requested() {
+            let result = self.session(shutdown).await;
+            let Some(wait) = self.judge(result)? else { break };
+            // The second arm wins at once when the end was asked for meanwhile.
+            let _ = tokio::time::timeout(wait, shutdown.reaches(Urgency::Finish)).await;
+        }
+        Ok(())
+    }
+
     /// What a session's end means: how long to wait before the next, or `None` for the end.
     fn judge(
         &mut self,
@@ -117,46 +126,20 @@ impl Service<'_> {
         match result {
             Ok(Received { end: End::Shutdown, progress, .. }) => {
                 info!(%server, position = %progress.flushed, "server shut down; all its WAL is here");
-                Ok(self.backoff.handle_failure(Retry::AfterBackoff, jitter()))
+                Ok(Some(self.trouble.wait_for_restart(jitter())))
             }
             Ok(_) => Ok(None),
             Err(error) => {
-                let mut retry = error.retry();
-                if retry == Retry::Slowly && !self.has_connected {
-                    // A password that never fitted is a mistake of whoever starts us, and who
-                    // is there to read it. Later it is somebody else's, and will be mended.
-                    retry = Retry::Never;
-                }
-                let Some(wait) = self.backoff.handle_failure(retry, jitter()) else {
+                let Some(wait) = self.trouble.wait_after(&error, server, jitter()) else {
                     return Err(error);
                 };
                 if let ReceiveError::Removed { needed, .. } = error {
                     let times = self.removed.filter(|(at, _)| *at == needed).map_or(0, |(_, n)| n);
                     self.removed = Some((needed, times + 1));
                 }
-                self.tell(&error, retry);
                 Ok(Some(wait))
             }
         }
-    }
-
-    fn tell(&mut self, error: &ReceiveError, retry: Retry) {
-        let server = self.plan.layout.server();
-        let text = archive::chain(error);
-        if self.said.as_ref() == Some(&text) {
-            return;
-        }
-        let hint = error.hint().unwrap_or_default();
-        match (error, retry) {
-            (ReceiveError::Net(_), Retry::Now | Retry::AfterBackoff) => {
-                info!(%server, error = %text, "not connected; trying again");
-            }
-            (_, Retry::Now | Retry::AfterBackoff) => {
-                warn!(%server, error = %text, hint, "reception interrupted; trying again");
-            }
-            _ => error!(%server, error = %text, hint, "cannot receive; trying again"),
-        }
-        self.said = Some(text);
     }
 
     /// One connection, from the first question to its end.
@@ -166,10 +149,17 @@ impl Service<'_> {
             () = shutdown.reaches(Urgency::Finish) => return Ok(self.nothing()),
         };
         let Prepared { mut session, mut receiver, slot, timeline, position } = prepared;
-        let result = receiver.receive(&mut session, (timeline, position), None, shutdown).await;
-        self.remember(&receiver, position);
+        let since = Instant::now();
+        let synchronous = receiver.target.synchronous.clone();
+        let result = tokio::select! {
+            result = receiver.receive(&mut session, (timeline, position), None, shutdown) => result,
+            never = watch::standby_names(self.plan, &synchronous) => match never {},
+        };
+        self.remember(&receiver, position, since.elapsed());
         match result {
-            Err(ReceiveError::Net(error)) => Err(slot::explain(self.plan, slot, error)),
+            Err(ReceiveError::Net(error)) => {
+                Err(slot::explain(self.plan, slot, self.trouble.has_streamed, error))
+            }
             Ok(received) => {
                 session.close().await;
                 Ok(received)
@@ -183,28 +173,32 @@ impl Service<'_> {
         let plan = self.plan;
         let mut session = Walsender::connect(&plan.streaming, &plan.application_name).await?;
         let facts = ServerFacts::ask(&mut session).await?;
-        self.has_connected = true;
-        let slot = slot::find(plan, &mut session, &facts, self.has_streamed).await?;
-        let mut receiver = self.receiver(&facts);
-        if let Some(restart) = slot.and_then(|slot| slot.restart) {
-            receiver.floor = receiver.floor.max(restart);
-        }
-        let history = receiver.fetch_history(&mut session, facts.timeline).await?;
+        self.trouble.has_connected = true;
         let (local, system) = self.stored(&facts)?;
+        let server = ServerEnd {
+            system: facts.system_identifier,
+            timeline: facts.timeline,
+            flushed: facts.xlogpos,
+        };
+        // Before anything of it is stored here, and before a slot is made there.
+        server.check_system(system)?;
+        let mut receiver = self.receiver(&facts);
+        let history = receiver.fetch_history(&mut session, facts.timeline).await?;
         let local_histories = receiver.histories().stored()?;
-        let start = Facts {
+        let mut start = Facts {
             segment_size: facts.segment_size,
             repository_system: system,
             local,
             local_histories: &local_histories,
-            server: ServerEnd {
-                system: facts.system_identifier,
-                timeline: facts.timeline,
-                flushed: facts.xlogpos,
-            },
+            server,
             history: &history,
-            slot,
+            slot: None,
         };
+        start.decide()?;
+        let past = slot::Past { stored: local.is_some(), streamed: self.trouble.has_streamed };
+        let slot = slot::find(plan, &mut session, &facts, past).await?;
+        start.slot = slot;
+        receiver.raise_floor(slot.and_then(|slot| slot.restart), facts.xlogpos);
         let (timeline, position) = self.decide(&start, &receiver)?;
         self.establish_identity(&facts)?;
         if timeline != facts.timeline {
@@ -240,31 +234,27 @@ impl Service<'_> {
         }
     }
 
-    fn remember(&mut self, receiver: &Receiver, start: Lsn) {
+    fn remember(&mut self, receiver: &Receiver, start: Lsn, lasted: Duration) {
         self.floor = receiver.floor;
         self.known = receiver.known.or(self.known);
-        if receiver.known.is_some_and(|end| end.position > start) {
-            self.has_streamed = true;
+        let progressed = receiver.known.is_some_and(|end| end.position > start);
+        if progressed {
             self.removed = None;
-            self.said = None;
-            self.backoff.handle_success();
         }
+        self.trouble.handle_session(progressed, lasted);
     }
 
     fn receiver(&self, facts: &ServerFacts) -> Receiver {
         let plan = self.plan;
-        let name = plan.streaming.application_name_or(&plan.application_name);
-        let synchronous = facts
-            .synchronous_standby_names
-            .as_ref()
-            .is_some_and(|names| settings::waits_for(names, name));
+        let names = facts.synchronous_standby_names.as_deref();
+        let synchronous = names.is_some_and(|names| watch::waits_for_us(plan, names));
         Receiver {
             server: plan.layout.server().to_string(),
             target: Target {
                 disk: Arc::clone(&plan.disk),
                 directory: plan.layout.streaming().to_owned(),
                 segment_size: facts.segment_size,
-                synchronous,
+                synchronous: Synchronous::new(synchronous),
                 preparation: Preparation::Background,
                 completed: self.archive.bell(),
             },
@@ -292,7 +282,8 @@ impl Service<'_> {
         let (stored, written_by) = places.end()?;
         let identity = Identity::read(disk, &plan.layout)?;
         let system = identity.map(|identity| identity.system_identifier).or(written_by);
-        Ok((stored.map(|stored| self.best_known(stored, facts)), system))
+        let local = stored.map(|stored| self.best_known(stored, facts)).transpose()?;
+        Ok((local, system))
     }
 
     /// Says from the first byte on which cluster the repository belongs to, so that no backup
@@ -311,19 +302,21 @@ impl Service<'_> {
     }
 
     /// What this process has made durable itself counts, also where verification of the file
-    /// stops earlier: at a record that is not whole.
-    fn best_known(&self, stored: LocalEnd, facts: &ServerFacts) -> LocalEnd {
+    /// stops earlier: at a record that is not whole. Not if the file is no longer what it was.
+    fn best_known(&self, stored: LocalEnd, facts: &ServerFacts) -> Result<LocalEnd, ReceiveError> {
         let size = facts.segment_size;
-        match self.known {
-            Some(known)
-                if known.timeline == stored.timeline
-                    && known.position > stored.position
-                    && known.position.segment(size) == stored.position.segment(size) =>
-            {
-                known
-            }
-            _ => stored,
-        }
+        let Some(known) = self.known.filter(|known| {
+            known.timeline == stored.timeline
+                && known.position > stored.position
+                && known.position.segment(size) == stored.position.segment(size)
+        }) else {
+            return Ok(stored);
+        };
+        let name = SegmentName::containing(known.timeline, known.position, size);
+        let path = resume::partial_path(self.plan.layout.streaming(), name);
+        let stat = self.plan.disk.stat(&path)?;
+        let is_there = stat.is_some_and(|stat| stat.length == u64::from(size.bytes()));
+        Ok(if is_there { known } else { stored })
     }
 
     fn nothing(&self) -> Received {

@@ -35,12 +35,14 @@ pub enum Preparation {
 #[derive(Debug)]
 pub(super) struct Spares {
     maker: Maker,
+    /// One that is made and waits.
+    ready: Option<Box<dyn DiskFile>>,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    InTurn(Option<Box<dyn DiskFile>>),
+    InTurn,
     /// The thread waits for an order, or has one if `ordered`.
     Background {
         orders: SyncSender<()>,
@@ -70,10 +72,10 @@ impl Spares {
     ) -> Spares {
         let maker = Maker { disk, path: directory.join(SPARE_NAME), size, filling };
         let state = match preparation {
-            Preparation::InTurn => State::InTurn(None),
-            Preparation::Background => background(&maker).unwrap_or(State::InTurn(None)),
+            Preparation::InTurn => State::InTurn,
+            Preparation::Background => background(&maker).unwrap_or(State::InTurn),
         };
-        Spares { maker, state }
+        Spares { maker, ready: None, state }
     }
 
     /// The path of a spare that was made and not yet taken into use.
@@ -81,12 +83,20 @@ impl Spares {
         &self.maker.path
     }
 
+    /// Makes the first spare and waits for it.
+    pub(super) fn make_first(&mut self) -> Result<(), DiskError> {
+        self.ready = Some(self.maker.make()?);
+        Ok(())
+    }
+
     /// Has a spare made, unless there is one. Errors wait for [`Spares::take`]: until then the
     /// current segment can still be finished.
     pub(super) fn prepare(&mut self) {
+        if self.ready.is_some() {
+            return;
+        }
         match &mut self.state {
-            State::InTurn(spare @ None) => *spare = self.maker.make().ok(),
-            State::InTurn(Some(_)) => {}
+            State::InTurn => self.ready = self.maker.make().ok(),
             State::Background { orders, ordered, .. } => {
                 *ordered = *ordered || orders.try_send(()).is_ok();
             }
@@ -95,26 +105,27 @@ impl Spares {
 
     /// A file of full size, durable as it is, at [`Spares::path`].
     pub(super) fn take(&mut self) -> Result<Box<dyn DiskFile>, DiskError> {
-        let ready = match &mut self.state {
-            State::InTurn(spare) => spare.take(),
-            // A thread that failed says so here, and then the file is made in its stead: the
-            // reason may have gone away meanwhile, and if not, it comes up again.
+        // A thread that failed says so here, and then the file is made in its stead: the reason
+        // may have gone away meanwhile, and if not, it comes up again.
+        let ready = self.ready.take().or_else(|| self.ordered());
+        ready.map_or_else(|| self.maker.make(), Ok)
+    }
+
+    /// What the thread was told to make, if it was told and could.
+    fn ordered(&mut self) -> Option<Box<dyn DiskFile>> {
+        match &mut self.state {
             State::Background { made, ordered, .. } => {
                 std::mem::take(ordered).then(|| made.recv().ok()?.ok()).flatten()
             }
-        };
-        ready.map_or_else(|| self.maker.make(), Ok)
+            State::InTurn => None,
+        }
     }
 }
 
 impl Drop for Spares {
     /// Leaves no file behind that nobody needs.
     fn drop(&mut self) {
-        let made = match &mut self.state {
-            State::InTurn(spare) => spare.take().is_some(),
-            State::Background { made, ordered, .. } => *ordered && made.recv().is_ok(),
-        };
-        if made {
+        if self.ready.take().or_else(|| self.ordered()).is_some() {
             // Not worth an error: the next start clears it away.
             let _ = self.maker.disk.remove_file(&self.maker.path);
         }

@@ -44,6 +44,21 @@ pub struct ServerEnd {
     pub flushed: Lsn,
 }
 
+impl ServerEnd {
+    /// Refuses a server that is another cluster than the one that the repository belongs to.
+    ///
+    /// # Errors
+    /// [`Refusal::OtherSystem`].
+    pub fn check_system(&self, repository: Option<SystemIdentifier>) -> Result<(), Refusal> {
+        match repository {
+            Some(repository) if repository != self.system => {
+                Err(Refusal::OtherSystem { server: self.system, repository })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Where a slot stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SlotPosition {
@@ -170,7 +185,7 @@ impl Facts<'_> {
     /// # Errors
     /// What is stored and what the server has do not belong together.
     pub fn decide(&self) -> Result<Decision, Refusal> {
-        self.check_system()?;
+        self.server.check_system(self.repository_system)?;
         match self.local {
             None => Ok(self.first_start()),
             Some(local) if local.timeline == self.server.timeline => Ok(self.same_timeline(local)),
@@ -191,15 +206,6 @@ impl Facts<'_> {
             *remarks = vec![Remark::Gap { from: needed, to: *position }];
         }
         decision
-    }
-
-    fn check_system(&self) -> Result<(), Refusal> {
-        match self.repository_system {
-            Some(repository) if repository != self.server.system => {
-                Err(Refusal::OtherSystem { server: self.server.system, repository })
-            }
-            _ => Ok(()),
-        }
     }
 
     fn first_start(&self) -> Decision {

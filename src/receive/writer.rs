@@ -8,6 +8,7 @@
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use bytes::{Buf, Bytes};
@@ -31,11 +32,32 @@ pub struct Target {
     pub segment_size: SegmentSize,
     /// Whether everything is made durable as soon as it is written, because commits wait for
     /// it. Otherwise at the end of a segment and when asked.
-    pub synchronous: bool,
+    pub synchronous: Synchronous,
     /// Where the next segment is made ready.
     pub preparation: Preparation,
     /// Gets a word when a segment is complete; a word that is still unread is enough.
     pub completed: Option<SyncSender<()>>,
+}
+
+/// Whether commits wait. Clones are one value, which may change while a writer runs.
+#[derive(Clone, Debug)]
+pub struct Synchronous(Arc<AtomicBool>);
+
+impl Synchronous {
+    /// The first answer.
+    pub fn new(synchronous: bool) -> Synchronous {
+        Synchronous(Arc::new(AtomicBool::new(synchronous)))
+    }
+
+    /// The answer now.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Another answer, which counts from the next write on. Returns the one before.
+    pub fn set(&self, synchronous: bool) -> bool {
+        self.0.swap(synchronous, Ordering::Relaxed)
+    }
 }
 
 /// Writes the WAL of one timeline, in order.
@@ -58,10 +80,11 @@ impl Writer {
     /// holds before it is durable when this returns.
     ///
     /// # Errors
-    /// The file cannot be opened, or is not there although `position` is inside a segment.
+    /// The file cannot be opened, is not there although `position` is inside a segment, or
+    /// there is no room for a new one.
     pub fn open(target: Target, timeline: Timeline, position: Lsn) -> Result<Writer, DiskError> {
-        let filling = if target.synchronous { Filling::Zeros } else { Filling::Reserved };
-        let spares = Spares::new(
+        let filling = if target.synchronous.get() { Filling::Zeros } else { Filling::Reserved };
+        let mut spares = Spares::new(
             Arc::clone(&target.disk),
             &target.directory,
             target.segment_size,
@@ -69,6 +92,12 @@ impl Writer {
             target.preparation,
         );
         let segment = resume::open_partial(&target, timeline, position)?;
+        // What stands before `position` will be reported as durable: its name is to be.
+        target.disk.sync_directory(&target.directory)?;
+        if segment.is_none() {
+            // A full disk is found out before the server is asked for anything.
+            spares.make_first()?;
+        }
         Ok(Writer {
             target,
             timeline,
@@ -93,17 +122,19 @@ impl Writer {
     /// Writes what comes through the queue until the reader's end is closed, and leaves
     /// everything durable.
     pub(super) fn run(mut self, queue: QueueReceiver) -> Result<(), DiskError> {
-        let positions = Arc::clone(&self.positions);
+        // Also after a panic: nobody may wait for a writer that is gone.
+        let _end = PublishEnd(Arc::clone(&self.positions));
         let result = self.serve(&queue).and_then(|()| self.flush());
         drop(queue);
-        positions.publish_end();
+        // Before the end is published: to leave no spare behind takes its time too.
+        drop(self);
         result
     }
 
     fn serve(&mut self, queue: &QueueReceiver) -> Result<(), DiskError> {
         while let Some(first) = queue.wait() {
             let mut finished = Finished::default();
-            let mut flush = self.target.synchronous;
+            let mut flush = self.target.synchronous.get();
             let mut bytes = 0;
             let mut next = Some(first);
             while let Some(queued) = next {
@@ -195,16 +226,16 @@ impl Writer {
         let disk = Arc::clone(&self.target.disk);
         let complete = resume::complete_path(&self.target.directory, segment.name());
         disk.rename(segment.path(), &complete)?;
-        // One sync of the directory serves both names.
-        if more {
-            self.segment = Some(self.next_segment_unsynced()?);
-        }
+        // One sync of the directory serves both names. Without room for the second one the
+        // first is complete all the same.
+        let next = if more { self.next_segment_unsynced().map(Some) } else { Ok(None) };
         disk.sync_directory(&self.target.directory)?;
         self.positions.publish_flushed(self.position);
         if let Some(completed) = &self.target.completed {
             // Full means that a word is already waiting there; closed, that nobody cares.
             let _ = completed.try_send(());
         }
+        self.segment = next?;
         self.spares.prepare();
         Ok(())
     }
@@ -230,6 +261,15 @@ impl Writer {
         self.target.disk.rename(self.spares.path(), &path)?;
         let end = self.position.segment(size).end(size);
         Ok(OpenSegment::new(file, path, name, (self.position, end), self.position))
+    }
+}
+
+/// Says that the writer has ended, however it ended.
+struct PublishEnd(Arc<Positions>);
+
+impl Drop for PublishEnd {
+    fn drop(&mut self) {
+        self.0.publish_end();
     }
 }
 
@@ -263,3 +303,33 @@ fn append(segment: &mut OpenSegment, pieces: &[Piece]) -> Result<(usize, usize),
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_PIECES: usize = 512;
 const SLICES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::ModelDisk;
+    use crate::receive::queue::queue;
+
+    #[test]
+    fn nobody_waits_for_a_writer_that_has_panicked() {
+        let disk = ModelDisk::new(1);
+        disk.put_directory(std::path::Path::new("/streaming"));
+        let target = Target {
+            disk: Arc::new(disk),
+            directory: PathBuf::from("/streaming"),
+            segment_size: SegmentSize::new(1 << 20).expect("a size"),
+            synchronous: Synchronous::new(false),
+            preparation: Preparation::InTurn,
+            completed: None,
+        };
+        let start = Lsn(1 << 20);
+        let writer = Writer::open(target, Timeline::FIRST, start).expect("opened");
+        let positions = writer.positions();
+        let (mut sender, receiver) = queue(1 << 20);
+        sender.push(start + 8, Bytes::from_static(b"behind a gap")).expect("queued");
+        sender.end_read().expect("queued");
+        let thread = std::thread::spawn(move || writer.run(receiver));
+        thread.join().expect_err("a gap was written");
+        assert!(positions.has_ended(), "the reader would wait for ever");
+    }
+}
