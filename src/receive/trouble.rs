@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use super::ReceiveError;
 use super::backoff::Backoff;
+use super::start::Refusal;
 use crate::archive::chain;
 use crate::repository::ServerName;
 use crate::wire::Retry;
@@ -58,9 +59,9 @@ impl Trouble {
             // to read it. Later it is somebody else's, and will be mended.
             Retry::Slowly if !self.has_connected => Retry::Never,
             // What fitted once may fit again: an address that leads to the old primary for the
-            // minutes of a failover. A receiver that has ended would let the disk of the server
-            // fill that comes back.
-            Retry::Never if self.has_streamed => Retry::Slowly,
+            // minutes of a failover, a server that refuses what it used to allow. A receiver
+            // that has ended would let the disk of the server fill that comes back.
+            Retry::Never if self.has_streamed && may_pass(error) => Retry::Slowly,
             retry => retry,
         }
     }
@@ -89,13 +90,22 @@ impl Trouble {
     }
 }
 
+/// Whether a cause that no try of ours mends may be mended by others. What is not by its nature
+/// of the moment, such as another cluster or a gap in the stream, needs a person at once.
+fn may_pass(error: &ReceiveError) -> bool {
+    match error {
+        ReceiveError::Refused(Refusal::OldPrimary { .. }) => true,
+        ReceiveError::Net(error) => error.server_error().is_some(),
+        _ => false,
+    }
+}
+
 /// A stream that stood for so long was no failure, whatever ended it.
 const STEADY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receive::start::Refusal;
     use crate::wal::{SystemIdentifier, Timeline};
 
     fn other_cluster() -> ReceiveError {
@@ -109,17 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_has_received_never_gives_up_and_one_that_never_has_says_why() {
+    fn an_old_primary_does_not_end_a_receiver_that_has_received_and_another_cluster_does() {
         let server: ServerName = "main".parse().expect("a name");
         let mut trouble = Trouble { has_connected: true, ..Trouble::default() };
-        for error in [other_cluster(), old_primary()] {
-            assert_eq!(trouble.wait_after(&error, &server, 0.0), None, "{error}");
-        }
+        assert_eq!(trouble.wait_after(&old_primary(), &server, 0.0), None);
         trouble.handle_session(true, Duration::ZERO);
-        for error in [other_cluster(), old_primary()] {
-            let wait = trouble.wait_after(&error, &server, 0.0).expect("another try");
-            assert!(wait >= Duration::from_secs(15), "{error} is tried again after {wait:?}");
-        }
+        let wait = trouble.wait_after(&old_primary(), &server, 0.0).expect("another try");
+        assert!(wait >= Duration::from_secs(15), "tried again after {wait:?}");
+        assert_eq!(trouble.wait_after(&other_cluster(), &server, 0.0), None);
     }
 
     #[test]
