@@ -10,12 +10,13 @@ use crate::tar::{Member, MemberKind};
 use super::check::ManifestCheck;
 use super::error::RestoreError;
 use super::path::InnerPath;
+use super::plan::RECOVERY_WAL;
 use super::tree::{CONTROL_FILE, MARKER, Tree, TreeFile};
 
 /// Files that belonged to the old server's life, or that the restore makes itself.
 ///
 /// `tablespace_map` would make the server create links of its own to the old locations.
-const LEFT_OUT: [&str; 11] = [
+const LEFT_OUT: [&str; 13] = [
     "backup_manifest",
     "postmaster.pid",
     "postmaster.opts",
@@ -25,13 +26,17 @@ const LEFT_OUT: [&str; 11] = [
     "standby.signal",
     "tablespace_map",
     ".barman-recover.info",
+    // A cluster that was itself restored has them; this restore writes its own.
+    "postgresql.conf.origin",
+    "postgresql.auto.conf.origin",
     "global/pg_control.tapster-restore",
     MARKER,
 ];
 
 /// Directories whose content stays behind: WAL comes from the archive, logs belong to the old
-/// server, and its replication slots would hold WAL back for nobody.
-const EMPTIED: [&str; 5] = ["pg_wal", "pg_xlog", "pg_log", "log", "pg_replslot"];
+/// server, its replication slots would hold WAL back for nobody, and the WAL of the restore that
+/// the old server came from is not the WAL of this one.
+const EMPTIED: [&str; 6] = ["pg_wal", "pg_xlog", "pg_log", "log", "pg_replslot", RECOVERY_WAL];
 
 /// Directories inside of those that the server expects.
 const KEPT_INSIDE: [&str; 3] =

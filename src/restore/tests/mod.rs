@@ -5,6 +5,7 @@
 //! lacks the one file without which no server starts.
 
 mod fixture;
+mod leftovers;
 
 use std::path::Path;
 
