@@ -193,6 +193,7 @@ fn notice(
             started.send_replace(Some(start));
             progress.phase("copying");
         }
+        Event::Tablespaces(list) => record.holds(list),
         Event::Archive(name) => progress.phase(&format!("copying {name}")),
         Event::Manifest => progress.phase("receiving manifest"),
         Event::End => progress.phase("waiting for the server's verdict"),

@@ -12,13 +12,15 @@ use crate::net::{NetError, Walsender};
 use crate::output::Progress;
 use crate::wal::{Lsn, Timeline};
 use crate::wire::base_backup::{BackupEvent, BackupStream};
-use crate::wire::{Notice, WireError};
+use crate::wire::{Notice, Tablespace, WireError};
 
 /// Rare events of a copy.
 #[derive(Debug)]
 pub(super) enum Event<'a> {
     /// The checkpoint is done: this is where the backup begins.
     Start(Position),
+    /// What will come, as the server saw it when the backup began.
+    Tablespaces(&'a [Tablespace]),
     /// An archive begins.
     Archive(&'a str),
     /// The manifest begins.
@@ -161,6 +163,7 @@ impl Open {
                 self.end = Some(Position { lsn, timeline });
                 observe(Event::End)
             }
+            BackupEvent::Tablespaces(list) => observe(Event::Tablespaces(&list)),
             BackupEvent::ManifestBegin => observe(Event::Manifest),
             BackupEvent::Notice(notice) => observe(Event::Notice(&notice)),
             BackupEvent::Ready => {

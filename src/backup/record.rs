@@ -10,8 +10,9 @@ use super::error::chain;
 use super::reader::{Position, Span};
 use super::verdict::Verdict;
 use crate::disk::Disk;
-use crate::repository::backup_info::{self, BackupMode, BackupStatus, CopyStats};
+use crate::repository::backup_info::{self, BackupMode, BackupStatus, CopyStats, Tablespace};
 use crate::repository::{BackupId, BackupInfo, BackupTime, RepositoryError, ServerLayout};
+use crate::wire;
 
 /// The metadata of the backup that is being taken. What is written is durable.
 #[derive(Debug)]
@@ -52,6 +53,30 @@ impl Record {
         self.info.begin_offset = Some(start.lsn.segment_offset(size));
         self.info.status = BackupStatus::Started;
         self.write()
+    }
+
+    /// The server has said which tablespaces it sends. What SQL told before may be older: one
+    /// that was made meanwhile would have its archive here and no place at a restore, and one
+    /// that was dropped would be waited for in vain.
+    pub(super) fn holds(&mut self, listed: &[wire::Tablespace]) {
+        let known = self.info.tablespaces.take().unwrap_or_default();
+        let mut held = Vec::new();
+        for tablespace in listed {
+            let (Some(oid), Some(location)) = (tablespace.oid, &tablespace.location) else {
+                continue;
+            };
+            let known = known.iter().find(|known| known.oid == oid).cloned();
+            held.push(known.unwrap_or_else(|| {
+                let (name, location) = (oid.to_string(), location.to_string_lossy().into_owned());
+                tracing::warn!(
+                    oid,
+                    %location,
+                    "a tablespace was created as the backup began; its number stands for its name"
+                );
+                Tablespace { name, oid, location }
+            }));
+        }
+        self.info.tablespaces = (!held.is_empty()).then_some(held);
     }
 
     /// The copy is complete, durable, and what the server meant to send.

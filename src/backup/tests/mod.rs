@@ -18,9 +18,10 @@ use super::writer::{MANIFEST, Stored, Writer};
 use super::{places, segments};
 use crate::disk::{Disk, ModelDisk};
 use crate::manifest::{Algorithm, Difference};
-use crate::repository::backup_info::BackupStatus;
+use crate::repository::backup_info::{BackupStatus, Tablespace};
 use crate::repository::{BackupId, BackupInfo, BackupTime, ServerLayout};
 use crate::wal::{SegmentSize, TimelineHistory, WalFileName};
+use crate::wire;
 
 fn layout() -> ServerLayout {
     ServerLayout::below(Path::new("/repository"), "main".parse().expect("a name"))
@@ -244,4 +245,31 @@ fn jobs_carry_every_part_of_the_sample() {
     assert_eq!(files.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NAMES);
     let jobs = Sample::new().jobs();
     assert_eq!(jobs.iter().filter(|job| matches!(job, Job::ArchiveEnd)).count(), 2);
+}
+
+#[test]
+fn the_record_lists_the_tablespaces_that_were_sent_and_not_those_of_a_moment_before() {
+    let disk = Arc::new(ModelDisk::new(0));
+    layout().create_directories(disk.as_ref()).expect("made");
+    let mut record = Record::create(disk, layout(), id(), None).expect("a record");
+    let known = |name: &str, oid| Tablespace {
+        name: name.to_owned(),
+        oid,
+        location: format!("/space/{name}"),
+    };
+    record.info.tablespaces = Some(vec![known("kept", 1), known("dropped", 2)]);
+    let sent = |oid: Option<u32>, location: Option<&str>| wire::Tablespace {
+        oid,
+        location: location.map(Into::into),
+        size_kib: None,
+    };
+    record.holds(&[
+        sent(Some(1), Some("/space/kept")),
+        sent(Some(3), Some("/space/new")),
+        sent(None, None),
+    ]);
+    let new = Tablespace { name: "3".to_owned(), oid: 3, location: "/space/new".to_owned() };
+    assert_eq!(record.info.tablespaces, Some(vec![known("kept", 1), new]));
+    record.holds(&[sent(None, None)]);
+    assert_eq!(record.info.tablespaces, None);
 }
