@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::{Outcome, Site, runtime};
 use crate::catalog::Catalog;
 use crate::config::ServerConfig;
-use crate::disk::lock::LockFile;
+use crate::disk::lock::{LockError, LockFile};
 use crate::output::{
     Failure, NoProgress, OutputFormat, Progress, Reporter, ShownProgress, restore_done,
     restore_step,
@@ -195,7 +195,7 @@ fn guarded(
     wishes: &Wishes,
     out: &mut Reporter,
 ) -> Result<Restored, Failure> {
-    let _lock = LockFile::acquire(&layout.lock(Lock::OneBackup(info.id)))
+    let _lock = lock(&layout.lock(Lock::OneBackup(info.id)))
         .map_err(|error| Failure::of(&error).hint(error.hint()))?;
     let runtime = runtime()?;
     let shutdown = runtime
@@ -220,6 +220,18 @@ fn guarded(
         worker.join().map_err(|_| Failure::new("the restore ended with a defect of Tapster"))
     })?;
     outcome.map_err(|error| Failure::of(&error).hint(error.hint()))
+}
+
+/// Takes the lock. A repository that is mounted read-only, perhaps because it is the last copy,
+/// takes no lock file, and nobody can delete a backup from it either.
+fn lock(path: &Path) -> Result<Option<LockFile>, LockError> {
+    match LockFile::acquire(path) {
+        Err(LockError::Disk(error)) if error.is_read_only() => {
+            tracing::info!(path = %path.display(), "no lock is taken on a read-only file system");
+            Ok(None)
+        }
+        taken => taken.map(Some),
+    }
 }
 
 /// What the user hears while a restore runs.

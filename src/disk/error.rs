@@ -33,6 +33,11 @@ impl DiskError {
         self.source.kind() == io::ErrorKind::AlreadyExists
     }
 
+    /// The file system is mounted read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.errno() == Some(Errno::ROFS)
+    }
+
     /// No room is left: the file system is full, or the owner's quota is.
     pub fn is_full(&self) -> bool {
         matches!(self.errno(), Some(Errno::NOSPC | Errno::DQUOT))

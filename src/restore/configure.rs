@@ -3,7 +3,7 @@
 use super::error::RestoreError;
 use super::path::InnerPath;
 use super::plan::RestorePlan;
-use super::settings::{SettingLine, append, review};
+use super::settings::{SettingLine, against_includes, append, review};
 use super::tree::Tree;
 
 /// Larger than any configuration that a person wrote.
@@ -37,11 +37,17 @@ pub fn configure(tree: &mut Tree<'_>, plan: &RestorePlan) -> Result<Configured, 
         let before = original.as_deref().unwrap_or_default();
         let reviewed = review(file, before, plan.old_sources);
         let mut text = reviewed.text;
+        configured.changed.extend(reviewed.changed);
+        configured.dangerous.extend(reviewed.dangerous);
+        if file == AUTOMATIC
+            && let Some(lines) = against_includes(plan.backup.version, &configured.dangerous)
+        {
+            text = append(&text, &lines);
+            configured.changed.extend(last_lines(&text, &lines));
+        }
         if in_configuration && file == AUTOMATIC {
             text = append(&text, &settings.lines);
         }
-        configured.changed.extend(reviewed.changed);
-        configured.dangerous.extend(reviewed.dangerous);
         match &original {
             Some(original) => {
                 let origin = InnerPath::parse(format!("{file}.origin").as_bytes())?;
@@ -62,4 +68,18 @@ pub fn configure(tree: &mut Tree<'_>, plan: &RestorePlan) -> Result<Configured, 
     }
     configured.missing = EXPECTED.into_iter().filter(|file| !tree.holds(file)).collect();
     Ok(configured)
+}
+
+/// The `lines` with which `text` ends, as the user is told of them.
+fn last_lines(text: &[u8], lines: &[u8]) -> Vec<SettingLine> {
+    let count = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    let first = count(text) - count(lines) + 1;
+    let lines = String::from_utf8_lossy(lines);
+    let assignments = lines.lines().enumerate();
+    let entry = |(at, line): (usize, &str)| {
+        let (name, value) = line.split_once(" = ")?;
+        let (file, name, value) = (AUTOMATIC.to_owned(), name.to_owned(), value.to_owned());
+        Some(SettingLine { file, line: first + at, name, value })
+    };
+    assignments.filter_map(entry).collect()
 }

@@ -259,6 +259,8 @@ fn follow(
         TargetTimeline::Latest if available.servers_latest(range) != chosen => {
             Some(TargetTimeline::Exact(chosen))
         }
+        // To the server, current is where the backup began.
+        TargetTimeline::Current if range.timeline != chosen => Some(TargetTimeline::Exact(chosen)),
         _ => goal.timeline,
     };
     Ok((chosen, setting))

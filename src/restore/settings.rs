@@ -39,6 +39,10 @@ const OLD_SOURCES: [&str; 6] = [
     "promote_trigger_file",
 ];
 
+/// Lines that read other files, which are not reviewed. Each comes before
+/// `postgresql.auto.conf`, which has the last word.
+const INCLUDES: [&str; 3] = ["include", "include_dir", "include_if_exists"];
+
 /// Settings that name places on the old host. Reported, never changed: only a person knows
 /// what is right on the new one.
 const DANGEROUS: [&str; 14] = [
@@ -164,6 +168,17 @@ fn end_line(text: &mut Vec<u8>) {
     if text.last().is_some_and(|byte| *byte != b'\n') {
         text.push(b'\n');
     }
+}
+
+/// What keeps files that are included from archiving over the archive of the old cluster:
+/// harmless values for the end of `postgresql.auto.conf`. `None` when nothing is included.
+pub fn against_includes(version: ServerVersion, dangerous: &[SettingLine]) -> Option<Vec<u8>> {
+    let includes = |line: &SettingLine| INCLUDES.iter().any(|i| line.name.eq_ignore_ascii_case(i));
+    dangerous.iter().any(includes).then(|| {
+        let known = |name: &str| name != "archive_library" || version.has_archive_library();
+        let harmless = REPLACED.iter().filter(|(name, _)| known(name));
+        harmless.map(|(name, value)| format!("{name} = {value}\n")).collect::<String>().into()
+    })
 }
 
 /// How the restored server finds WAL that is not in its own WAL directory.

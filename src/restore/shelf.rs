@@ -133,7 +133,8 @@ impl<'a> Shelf<'a> {
         Ok(files)
     }
 
-    /// The end of the last good record of an open segment; informative.
+    /// The end of the last good record of an open segment. `None` when it is gone: archived,
+    /// and then it is whole.
     fn valid_end(
         &self,
         path: &Path,
@@ -163,7 +164,8 @@ impl<'a> Shelf<'a> {
                 break;
             }
         }
-        Ok(checker.valid_end())
+        // No whole record is no WAL, which is another thing than a file that was moved on.
+        Ok(Some(checker.valid_end().unwrap_or(start)))
     }
 
     fn history(&self, timeline: Timeline) -> Result<TimelineHistory, RestoreError> {

@@ -122,6 +122,11 @@ impl ServerVersion {
         self.since(12)
     }
 
+    /// Whether a library may archive instead of a command: `archive_library` (15).
+    pub fn has_archive_library(self) -> bool {
+        self.since(15)
+    }
+
     /// Whether BASE_BACKUP checks page checksums (11).
     pub fn verifies_checksums(self) -> bool {
         self.since(11)

@@ -157,6 +157,19 @@ fn where_the_servers_latest_is_a_dead_branch_it_is_told_the_number() {
 }
 
 #[test]
+fn a_backup_that_ended_on_another_timeline_is_followed_there_by_number() {
+    let mut facts = backup(11);
+    facts.range.end_timeline = tli(2);
+    let mut wal = wal(0x29..0x2B, &[(2, "1\t0/2A000500\tr\n")]);
+    let size = SegmentSize::DEFAULT;
+    wal.segments.extend((0x2A..0x2E).map(|n| SegmentName::new(tli(2), SegmentNumber(n), size)));
+    let wishes = wishes(at("2026-11-23 07:00:00+00"));
+    let plan = RestorePlan::new(facts, &wishes, Vec::new(), &wal).expect("a plan");
+    assert_eq!(plan.wal.timeline, tli(2));
+    assert!(settings(&plan).contains("recovery_target_timeline = 2\n"), "{}", settings(&plan));
+}
+
+#[test]
 fn a_timeline_alone_is_point_in_time_recovery() {
     let goal = Goal { timeline: Some(TargetTimeline::Exact(tli(1))), ..Goal::default() };
     let plan_one = plan(15, goal, &wal(0x29..0x2E, &[PROMOTED])).expect("a plan");
