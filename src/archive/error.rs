@@ -46,14 +46,3 @@ impl ArchiveError {
         matches!(self, ArchiveError::Lock(LockError::Held { .. }))
     }
 }
-
-/// An error and its causes on one line, for the log.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::error::ArchiveError;
-pub(crate) use self::error::chain;
 pub use self::worker::ArchiveWorker;
 use crate::disk::{self, Disk, DiskFile, FileKind, FileStat, LockFile};
 use crate::repository::{DIRECTORY_MODE, Lock, ServerLayout, XlogDb, XlogLine, xlogdb};

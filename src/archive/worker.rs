@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use super::error::chain;
 use super::{ArchiveError, Archiver, Swept};
 use crate::disk::{Disk, LockFile};
+use crate::output::one_line;
 use crate::repository::{Lock, ServerLayout};
 
 /// The running archiver of one server. To drop it lets it sweep once more, and waits for that.
@@ -124,7 +124,7 @@ impl Trouble {
                 debug!(%server, "another process is archiving");
             }
             Err(error) => {
-                let text = chain(&error);
+                let text = one_line(&error);
                 if self.last.as_ref() != Some(&text) {
                     let hint = error.hint().unwrap_or_default();
                     warn!(%server, error = %text, hint, "cannot archive; WAL stays in streaming/");

@@ -180,17 +180,3 @@ impl BackupError {
         }
     }
 }
-
-/// An error and its causes on one line, as `backup.info` keeps it.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let line = error.to_string();
-        if !text.ends_with(&line) {
-            text = format!("{text}: {line}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
-}

@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Zoned;
 
 use super::BackupError;
-use super::error::chain;
 use super::reader::{Position, Span};
 use super::verdict::Verdict;
 use crate::disk::Disk;
+use crate::output::one_line;
 use crate::repository::backup_info::{self, BackupMode, BackupStatus, CopyStats, Tablespace};
 use crate::repository::{BackupId, BackupInfo, BackupTime, RepositoryError, ServerLayout};
 use crate::wire;
@@ -113,9 +113,9 @@ impl Record {
     /// reported matters more.
     pub(super) fn failed(&mut self, error: &BackupError) {
         self.info.status = BackupStatus::Failed;
-        self.info.error = Some(format!("failure copying files ({})", chain(error)));
+        self.info.error = Some(format!("failure copying files ({})", one_line(error)));
         if let Err(error) = self.write() {
-            let error = chain(&error);
+            let error = one_line(&error);
             tracing::error!(backup = %self.info.id, %error, "cannot record that the backup failed");
         }
     }

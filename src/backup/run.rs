@@ -13,7 +13,7 @@ use super::wal::OwnWal;
 use super::{copy, places, secure};
 use crate::conninfo::ConnectOptions;
 use crate::disk::{Disk, LockError, LockFile};
-use crate::output::Progress;
+use crate::output::{Progress, one_line};
 use crate::repository::backup_info::BackupCompression;
 use crate::repository::{BackupId, BackupInfo, Lock, ServerLayout};
 use crate::service::{Shutdown, Urgency};
@@ -248,7 +248,7 @@ impl Backup<'_> {
         if matches!(error, BackupError::Interrupted) {
             // Otherwise the server would go on sending until it notices that nobody reads.
             if let Err(error) = canceller.cancel().await {
-                let error = super::error::chain(&error);
+                let error = one_line(&error);
                 tracing::warn!(%error, "cannot cancel the base backup on the server");
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::{BackupError, chain};
+use super::error::BackupError;
 use super::reader::Span;
 use super::run::{Backup, Milestone, Plan, Tell};
 use super::segments;
@@ -10,6 +10,7 @@ use super::session::{self, Session};
 use super::wal::OwnWal;
 use crate::archive::Archiver;
 use crate::disk::LockFile;
+use crate::output::one_line;
 use crate::repository::Lock;
 use crate::service::{Shutdown, Urgency};
 use crate::wal::{SegmentName, WalFileName};
@@ -169,7 +170,7 @@ impl Patience {
         if self.next_switch.is_some_and(|at| now >= at) {
             self.next_switch = Some(now + SWITCH_INTERVAL);
             if let Err(error) = session::switch_on_primary(plan).await {
-                let error = chain(&error);
+                let error = one_line(&error);
                 tracing::warn!(%error, "cannot have the primary close its WAL segment");
             }
         }

@@ -7,6 +7,7 @@ use super::error::BackupError;
 use super::facts::{SqlFacts, server_time};
 use crate::conninfo::ConnectOptions;
 use crate::net::{NetError, ServerFacts, SqlClient, Walsender};
+use crate::output::one_line;
 use crate::repository::{BackupId, BackupTime, Identity};
 use crate::wal::{Timeline, TimelineHistory};
 use crate::wire::SlotName;
@@ -50,7 +51,7 @@ impl Session {
         let name = format!("tapster_{}_{}", id.as_str().to_lowercase(), std::process::id());
         let Ok(name) = SlotName::new(&name) else { return };
         if let Err(error) = self.walsender.create_slot(&name, true, true).await {
-            let error = super::error::chain(&error);
+            let error = one_line(&error);
             tracing::warn!(%error, "no slot keeps the WAL of this backup on the server");
         }
     }
@@ -77,7 +78,7 @@ pub(super) async fn end_time(plan: &Plan, begin: BackupTime, took: Duration) -> 
         server_time(&client).await
     };
     asked.await.unwrap_or_else(|error: NetError| {
-        let error = super::error::chain(&error);
+        let error = one_line(&error);
         tracing::warn!(%error, "cannot ask the server for the time of the end of the backup");
         let end = begin.moment().checked_add(took).unwrap_or(begin.moment());
         BackupTime::new(end, jiff::tz::Offset::UTC)
@@ -89,7 +90,7 @@ pub(super) async fn end_time(plan: &Plan, begin: BackupTime, took: Duration) -> 
 pub(super) async fn mark_restore_point(plan: &Plan, id: BackupId) {
     let statement = format!("SELECT pg_catalog.pg_create_restore_point('barman_{id}')");
     if let Err(error) = run(&plan.sql, plan, "create a restore point", &statement).await {
-        let error = super::error::chain(&error);
+        let error = one_line(&error);
         tracing::debug!(%error, "no restore point for this backup");
     }
 }

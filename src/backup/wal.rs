@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plan;
-use super::error::{BackupError, chain};
+use super::error::BackupError;
 use super::reader::Position;
 use crate::disk::LockFile;
 use crate::net::{ServerFacts, Walsender};
+use crate::output::one_line;
 use crate::receive::stored::Places;
 use crate::receive::{End, Preparation, ReceiveError, Receiver, Synchronous, Target};
 use crate::service::Shutdown;
@@ -133,7 +134,7 @@ impl<'a> OwnWal<'a> {
                 return Err(error.into());
             }
             Some(error) => {
-                let error = chain(&error);
+                let error = one_line(&error);
                 tracing::warn!(%server, %error, "the WAL of the backup is interrupted; trying again");
             }
             None => tracing::info!(%server, "the server has ended the stream; connecting anew"),

@@ -12,7 +12,7 @@ use crate::config::{BackupMethod, SecretText, ServerConfig};
 use crate::conninfo::{ConnectOptions, Purpose};
 use crate::disk::{Disk, DiskError, FileKind, LockFile};
 use crate::net::{self, NetError, SqlClient, Walsender};
-use crate::output::Failure;
+use crate::output::one_line;
 use crate::repository::{
     self, BackupStatus, Identity, Lock, RepositoryError, ServerLayout, XlogDb,
 };
@@ -72,12 +72,12 @@ fn options(text: Option<&SecretText>, purpose: Purpose) -> Result<ConnectOptions
     })?;
     net::resolve(text.expose(), purpose).map_err(|error| {
         let remedy = error.hint();
-        Trouble { cause: Failure::of(&error).one_line(), remedy }
+        Trouble { cause: one_line(&error), remedy }
     })
 }
 
 fn trouble(error: &NetError) -> Trouble {
-    Trouble { cause: Failure::of(error).one_line(), remedy: error.hint() }
+    Trouble { cause: one_line(error), remedy: error.hint() }
 }
 
 async fn ask_sql(server: &ServerConfig) -> Result<SqlFacts, Trouble> {
@@ -148,7 +148,7 @@ fn look(server: &ServerConfig, disk: &dyn Disk, now: Timestamp) -> StoredFacts {
     let looked = look_at_backups(disk, &layout, now, &mut facts)
         .and_then(|()| Ok(look_at_files(disk, &layout, &mut facts)?));
     if let Err(error) = looked {
-        facts.unreadable = Some(Failure::of(&error).one_line());
+        facts.unreadable = Some(one_line(&error));
     }
     facts
 }
@@ -162,7 +162,7 @@ fn bad_directories(disk: &dyn Disk, layout: &ServerLayout) -> Vec<(std::path::Pa
         let reason = match disk.stat(&directory) {
             Ok(Some(stat)) if stat.kind == FileKind::File => Some("is a file".to_owned()),
             Ok(_) => nearest.and_then(not_writable),
-            Err(error) => Some(Failure::of(&error).one_line()),
+            Err(error) => Some(one_line(&error)),
         };
         bad.extend(reason.map(|reason| (directory, reason)));
     }

@@ -66,13 +66,18 @@ impl Failure {
     fn push_chain(&mut self, mut next: Option<&dyn Error>) {
         while let Some(error) = next {
             let line = error.to_string();
-            // Some libraries repeat their source in their own text.
-            if self.because.last().is_none_or(|last| !last.ends_with(&line)) {
+            // Some errors repeat their source in their own text.
+            if !self.because.last().unwrap_or(&self.what).ends_with(&line) {
                 self.because.push(line);
             }
             next = error.source();
         }
     }
+}
+
+/// An error and all its causes in one line: for logs and `backup.info`.
+pub fn one_line(error: &dyn Error) -> String {
+    Failure::of(error).one_line()
 }
 
 /// The text behind `ERROR: `.
@@ -97,6 +102,16 @@ mod tests {
     #[error("cannot open /x")]
     struct Outer(#[source] std::io::Error);
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot log in: {0}")]
+    struct Repeating(#[source] std::io::Error);
+
+    #[test]
+    fn a_cause_that_an_error_repeats_is_said_once() {
+        let error = Repeating(std::io::Error::other("starting up"));
+        assert_eq!(one_line(&error), "cannot log in: starting up");
+    }
+
     #[test]
     fn a_failure_says_what_why_and_what_next() {
         let error = Outer(std::io::Error::other("disk on fire"));
@@ -108,6 +123,7 @@ mod tests {
              try: call the fire brigade"
         );
         assert_eq!(Failure::of(&error).to_string(), "cannot open /x\n  because: disk on fire");
+        assert_eq!(one_line(&error), "cannot open /x: disk on fire");
         assert_eq!(Failure::new("no").hint(None).exit_code(3).code(), 3);
     }
 }

@@ -15,7 +15,7 @@ mod restore;
 
 pub use backup::{backup, milestone as backup_milestone};
 pub use check::{CheckLine, NagiosServer, print_check, print_nagios};
-pub use failure::Failure;
+pub use failure::{Failure, one_line};
 pub use format::{ctime, duration, size};
 pub use list_backups::list_backups;
 pub use progress::{NoProgress, Progress, ShownProgress};

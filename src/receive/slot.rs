@@ -5,8 +5,8 @@ use tracing::{info, warn};
 use super::ReceiveError;
 use super::service::Plan;
 use super::start::SlotPosition;
-use crate::archive::chain;
 use crate::net::{NetError, ServerFacts, SqlClient, Walsender};
+use crate::output::one_line;
 use crate::wire::{SlotName, SqlState};
 
 /// What there was before this connection.
@@ -30,7 +30,7 @@ pub(super) async fn find(
         // A server before 15 has another door for this question, which may be closed while
         // this one is open. The stream is worth more than the answer.
         Err(error) if past.stored && !facts.version.knows_read_replication_slot() => {
-            let (server, error) = (plan.layout.server(), chain(&error));
+            let (server, error) = (plan.layout.server(), one_line(&error));
             warn!(%server, %error, "cannot look at the replication slot; streaming all the same");
             return Ok(Some(UNSEEN));
         }

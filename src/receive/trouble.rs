@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use super::ReceiveError;
 use super::backoff::Backoff;
 use super::start::Refusal;
-use crate::archive::chain;
+use crate::output::one_line;
 use crate::repository::ServerName;
 use crate::wire::Retry;
 
@@ -67,7 +67,7 @@ impl Trouble {
     }
 
     fn tell(&mut self, error: &ReceiveError, retry: Retry, server: &ServerName) {
-        let text = chain(error);
+        let text = one_line(error);
         // A server that lags behind stands elsewhere each time.
         let topic = match error {
             ReceiveError::Behind { alarming, .. } => format!("behind, alarming: {alarming}"),
