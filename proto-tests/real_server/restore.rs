@@ -57,6 +57,7 @@ crate::on_every_version! {
         let outcome =
             tapster.ok(&["restore", "main", "latest", text(&data), "--tablespace", &rule]);
         assert!(outcome.stdout.contains("successfully prepared for recovery"), "{outcome}");
+        assert!(!outcome.stderr.contains("damaged"), "{outcome}");
         fs::remove_dir_all(&cold).expect("the old tablespace is not needed");
         give_to_server(&moved);
         let restored = launch(major, &data);
@@ -354,4 +355,20 @@ fn restore_onto_a_full_disk_leaves_nothing_that_starts() {
     assert!(again.stderr.contains("the remains of an interrupted restore"), "{again}");
     let log = Cluster::of_directory(15, &data).launch_refused();
     assert!(log.contains("global/pg_control") || log.contains("postgresql.conf"), "{log}");
+}
+
+/// The last copy is mounted so that nobody can spoil it.
+#[test]
+fn restore_reads_a_repository_that_nobody_can_write_to() {
+    let (cluster, tapster, folder) = cluster(15);
+    store_backup(&cluster, &tapster, ID, Shape::Archives);
+    cluster.switch_wal();
+    store_wal(&cluster, &tapster);
+    let before = cluster.checksums();
+    let Some(_mount) = Mount::read_only(&tapster.path().join("repository")) else { return };
+    let data = folder.join("data");
+    let outcome = tapster.ok(&["restore", "main", ID, text(&data)]);
+    assert!(!outcome.stderr.contains("damaged"), "{outcome}");
+    give_to_server(&data);
+    assert_same_tables(&launch(15, &data).checksums(), &before);
 }

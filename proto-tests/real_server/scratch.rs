@@ -204,10 +204,23 @@ pub struct Mount(PathBuf);
 
 impl Mount {
     /// `None`, loudly, where mounting is not permitted.
-    #[allow(clippy::print_stderr, reason = "a promise that was not looked at is said to be so")]
     pub fn tmpfs(place: &Path, options: &str) -> Option<Mount> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", options, "tapster-test"]).arg(place);
+        Mount::by(mount, place)
+    }
+
+    /// A directory as it is, that nobody can write to any more.
+    pub fn read_only(place: &Path) -> Option<Mount> {
+        let mut bind = Command::new("mount");
+        bind.arg("--bind").arg(place).arg(place);
+        let mount = Mount::by(bind, place)?;
+        must(Command::new("mount").args(["-o", "remount,ro,bind"]).arg(place));
+        Some(mount)
+    }
+
+    #[allow(clippy::print_stderr, reason = "a promise that was not looked at is said to be so")]
+    fn by(mut mount: Command, place: &Path) -> Option<Mount> {
         match mount.output() {
             Ok(output) if output.status.success() => Some(Mount(place.to_owned())),
             Ok(output) => {

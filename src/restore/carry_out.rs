@@ -316,11 +316,19 @@ impl<'j> Work<'_, 'j> {
         for timeline in &plan.wal.histories {
             shelf.copy_history(*timeline, tree, directory)?;
         }
-        for name in &plan.wal.segments {
-            shelf.copy_segment(*name, identity, tree, directory, &mut |n| self.moved(n))?;
+        let mut damaged = None;
+        for &name in &plan.wal.segments {
+            let found =
+                shelf.copy_segment(name, identity, tree, directory, &mut |n| self.moved(n))?;
+            damaged = damaged.or(found.map(|finding| (name, finding)));
         }
         if let Some(name) = plan.wal.partial {
             shelf.copy_open_segment(name, identity, tree, directory, &mut |n| self.moved(n))?;
+        }
+        if let Some((name, finding)) = damaged {
+            self.observer.warning(&format!(
+                "WAL segment {name} is damaged: {finding}; recovery can go no further than that"
+            ));
         }
         if !plan.marks_archived() {
             return Ok(());

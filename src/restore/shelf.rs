@@ -11,8 +11,8 @@ use crate::disk::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat,
 use crate::repository::ServerLayout;
 use crate::wal::page::PageHeader;
 use crate::wal::{
-    Lsn, SegmentName, SegmentSize, SystemIdentifier, Timeline, TimelineHistory, WalChecker,
-    WalFileName,
+    Finding, Lsn, SegmentName, SegmentSize, SystemIdentifier, Timeline, TimelineHistory,
+    WalChecker, WalFileName,
 };
 
 use super::codec::Codec;
@@ -221,7 +221,8 @@ impl<'a> Shelf<'a> {
         Ok(())
     }
 
-    /// Copies a complete segment into `directory` of a tree.
+    /// Copies a complete segment into `directory` of a tree, and says what is damaged in it. A
+    /// record that reaches into the next segment is not looked at.
     pub fn copy_segment(
         &self,
         name: SegmentName,
@@ -229,15 +230,18 @@ impl<'a> Shelf<'a> {
         tree: &mut Tree<'_>,
         directory: &str,
         moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
-    ) -> Result<(), RestoreError> {
+    ) -> Result<Option<Finding>, RestoreError> {
         let (path, file) = self.find(WalFileName::Segment(name))?;
         let first = check_first_page(&path, file.as_ref(), name, identity)?;
         let length = file.length()?;
         if length != u64::from(identity.segment_size.bytes()) || first.is_none() {
             return Err(RestoreError::SegmentLength { path, length, identity: *identity });
         }
-        copy(file.as_ref(), tree, &inner(directory, &name.to_string())?, moved)?.finish(None)?;
-        Ok(())
+        let mut inspection = Inspection::new(name, identity);
+        let to = inner(directory, &name.to_string())?;
+        let mut look = |bytes: &[u8]| inspection.take(bytes);
+        copy(file.as_ref(), tree, &to, &mut look, moved)?.finish(None)?;
+        Ok(inspection.damage)
     }
 
     /// Copies the open segment under its plain name, at full size. If it was completed
@@ -253,12 +257,13 @@ impl<'a> Shelf<'a> {
         let (path, file) = match self.find(WalFileName::Partial(name)) {
             Ok(found) => found,
             Err(RestoreError::Disk(error)) if error.is_absent() => {
-                return self.copy_segment(name, identity, tree, directory, moved);
+                return self.copy_segment(name, identity, tree, directory, moved).map(|_| ());
             }
             Err(error) => return Err(error),
         };
         check_first_page(&path, file.as_ref(), name, identity)?;
-        let mut copied = copy(file.as_ref(), tree, &inner(directory, &name.to_string())?, moved)?;
+        let to = inner(directory, &name.to_string())?;
+        let mut copied = copy(file.as_ref(), tree, &to, &mut |_| {}, moved)?;
         copied.pad_to(u64::from(identity.segment_size.bytes()))?;
         copied.finish(None)?;
         Ok(())
@@ -329,10 +334,38 @@ fn check_first_page(
     Ok(Some(header))
 }
 
+/// The records of one segment, looked at while it is copied: the server takes the first bad one
+/// for the end of the WAL, and without a target it opens there and says nothing.
+struct Inspection {
+    checker: Option<WalChecker>,
+    position: Lsn,
+    findings: Vec<Finding>,
+    damage: Option<Finding>,
+}
+
+impl Inspection {
+    fn new(name: SegmentName, identity: &WalIdentity) -> Inspection {
+        let size = identity.segment_size;
+        let start = name.number(size).map(|number| number.start(size));
+        let checker =
+            start.map(|start| WalChecker::new(name.timeline(), identity.system, size, start));
+        let position = start.unwrap_or(Lsn::INVALID);
+        Inspection { checker, position, findings: Vec::new(), damage: None }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let Some(checker) = self.checker.as_mut().filter(|_| self.damage.is_none()) else { return };
+        checker.feed(self.position, bytes, &mut self.findings);
+        self.position = self.position + bytes.len() as u64;
+        self.damage = self.findings.drain(..).find(|finding| finding.is_damage());
+    }
+}
+
 fn copy(
     file: &dyn DiskFile,
     tree: &mut Tree<'_>,
     name: &InnerPath,
+    look: &mut dyn FnMut(&[u8]),
     moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
 ) -> Result<super::tree::TreeFile, RestoreError> {
     let mut target = tree.file(name, 0o600)?;
@@ -343,6 +376,7 @@ fn copy(
         if read == 0 {
             return Ok(target);
         }
+        look(&buffer[..read]);
         target.write(&buffer[..read])?;
         at += read as u64;
         moved(read as u64)?;

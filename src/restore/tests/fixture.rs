@@ -183,9 +183,9 @@ pub fn segment_name(number: u64) -> SegmentName {
     SegmentName::new(Timeline::FIRST, crate::wal::SegmentNumber(number), size)
 }
 
-/// A page header and a body that only its number tells from others.
+/// A page header, which tells it from others, and no record.
 pub fn segment(number: u64, system: SystemIdentifier) -> Vec<u8> {
-    let mut bytes = vec![number as u8; SEGMENT as usize];
+    let mut bytes = vec![0; SEGMENT as usize];
     let start = number * u64::from(SEGMENT);
     bytes[..2].copy_from_slice(&0xD110_u16.to_le_bytes());
     bytes[2..4].copy_from_slice(&2_u16.to_le_bytes());

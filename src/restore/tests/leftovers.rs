@@ -55,3 +55,18 @@ fn an_open_segment_without_a_whole_record_reaches_nowhere() {
     let is_missing = matches!(refused, RestoreError::Refused(Refusal::BackupWalMissing { .. }));
     assert!(is_missing, "{refused}");
 }
+
+#[test]
+fn a_damaged_segment_is_named_because_recovery_would_end_there_without_a_word() {
+    let fixture = Fixture::new();
+    let disk = fixture.packed();
+    let mut content = segment(4, SYSTEM);
+    content[40..4096].fill(7);
+    fixture.put_segment(&disk, 4, &content);
+    let mut witness = Witness::default();
+    fixture.restore_to(&disk, Goal::default(), &mut witness).expect("restored as far as it goes");
+    let [warning] = &witness.warnings[..] else { panic!("{:?}", witness.warnings) };
+    let what = format!("WAL segment {} is damaged: ", segment_name(4));
+    assert!(warning.starts_with(&what), "{warning}");
+    assert!(warning.ends_with("recovery can go no further than that"), "{warning}");
+}
