@@ -2,7 +2,7 @@
 
 use super::error::BackupError;
 use super::reader::Span;
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, FileKind};
 use crate::repository::ServerLayout;
 use crate::wal::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineHistory, WalFileName};
 
@@ -23,7 +23,8 @@ pub(super) fn needed(span: Span, history: &TimelineHistory, size: SegmentSize) -
         .collect()
 }
 
-/// Those that are not in the archive, in order.
+/// Those that are not in the archive, in order. An empty file, as a power cut leaves it where
+/// names reach the disk before content, is none.
 pub(super) fn missing(
     disk: &dyn Disk,
     layout: &ServerLayout,
@@ -31,7 +32,8 @@ pub(super) fn missing(
 ) -> Result<Vec<SegmentName>, DiskError> {
     let mut missing = Vec::new();
     for &name in needed {
-        if disk.stat(&layout.wal(WalFileName::Segment(name)))?.is_none() {
+        let stored = disk.stat(&layout.wal(WalFileName::Segment(name)))?;
+        if stored.is_none_or(|stat| stat.kind == FileKind::File && stat.length == 0) {
             missing.push(name);
         }
     }

@@ -216,7 +216,7 @@ impl<'a> Shelf<'a> {
     ) -> Result<(), RestoreError> {
         for name in &selection.segments {
             let (path, file) = self.find(WalFileName::Segment(*name))?;
-            check_first_page(&path, file.as_ref(), *name, identity)?;
+            check_whole(&path, file.as_ref(), *name, identity)?;
         }
         Ok(())
     }
@@ -232,11 +232,7 @@ impl<'a> Shelf<'a> {
         moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
     ) -> Result<Option<Finding>, RestoreError> {
         let (path, file) = self.find(WalFileName::Segment(name))?;
-        let first = check_first_page(&path, file.as_ref(), name, identity)?;
-        let length = file.length()?;
-        if length != u64::from(identity.segment_size.bytes()) || first.is_none() {
-            return Err(RestoreError::SegmentLength { path, length, identity: *identity });
-        }
+        check_whole(&path, file.as_ref(), name, identity)?;
         let mut inspection = Inspection::new(name, identity);
         let to = inner(directory, &name.to_string())?;
         let mut look = |bytes: &[u8]| inspection.take(bytes);
@@ -296,6 +292,21 @@ fn list(disk: &dyn Disk, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> 
 
 fn inner(directory: &str, name: &str) -> Result<InnerPath, RestoreError> {
     Ok(InnerPath::parse(format!("{directory}/{name}").as_bytes())?)
+}
+
+/// Refuses what cannot be a complete segment.
+fn check_whole(
+    path: &Path,
+    file: &dyn DiskFile,
+    name: SegmentName,
+    identity: &WalIdentity,
+) -> Result<(), RestoreError> {
+    let first = check_first_page(path, file, name, identity)?;
+    let length = file.length()?;
+    if length == u64::from(identity.segment_size.bytes()) && first.is_some() {
+        return Ok(());
+    }
+    Err(RestoreError::SegmentLength { path: path.to_owned(), length, identity: *identity })
 }
 
 /// Refuses packed files, and segments that belong elsewhere: recovery would stop at them with

@@ -273,3 +273,18 @@ fn the_record_lists_the_tablespaces_that_were_sent_and_not_those_of_a_moment_bef
     record.holds(&[sent(None, None)]);
     assert_eq!(record.info.tablespaces, None);
 }
+
+#[test]
+fn an_empty_file_is_not_a_segment_that_makes_a_backup_done() {
+    let disk = ModelDisk::new(0);
+    let (span, size) = (Sample::new().span(), SegmentSize::DEFAULT);
+    let history = TimelineHistory::without_ancestors(span.end.timeline);
+    let needed = segments::needed(span, &history, size);
+    for name in &needed {
+        disk.put(&layout().wal(WalFileName::Segment(*name)), b"WAL");
+    }
+    let missing = || segments::missing(&disk, &layout(), &needed).expect("readable");
+    assert_eq!(missing(), []);
+    disk.put(&layout().wal(WalFileName::Segment(needed[0])), b"");
+    assert_eq!(missing(), needed[..1]);
+}

@@ -70,3 +70,16 @@ fn a_damaged_segment_is_named_because_recovery_would_end_there_without_a_word() 
     assert!(warning.starts_with(&what), "{warning}");
     assert!(warning.ends_with("recovery can go no further than that"), "{warning}");
 }
+
+#[test]
+fn a_segment_that_is_cut_or_empty_is_refused_before_anything_is_written() {
+    for length in [0, 40, SEGMENT as usize - 1] {
+        let fixture = Fixture::new();
+        let disk = fixture.packed();
+        fixture.put_segment(&disk, 4, &segment(4, SYSTEM)[..length]);
+        let before = disk.files();
+        let refused = fixture.restore(&disk).expect_err("it is not whole");
+        assert!(matches!(refused, RestoreError::SegmentLength { .. }), "{length}: {refused}");
+        assert_eq!(disk.files(), before, "{length}");
+    }
+}
