@@ -11,16 +11,6 @@ use super::scratch::wait_until;
 use super::tapster::Running;
 use super::{Cluster, Load, Stop, Tapster};
 
-/// Slots that are still there: a temporary one goes with its connection.
-fn wait_for_no_slot(cluster: &Cluster) {
-    wait_until(
-        "every slot to be gone",
-        Duration::from_secs(60),
-        || (cluster.value("SELECT count(*) FROM pg_replication_slots") == "0").then_some(()),
-        || cluster.log_tail(),
-    );
-}
-
 /// Restores the latest backup without WAL from elsewhere; the server opens by itself.
 fn restore_latest(tapster: &Tapster, cluster: &Cluster, folder: &str, options: &[&str]) -> Cluster {
     let folder = tapster.path().join(folder);
@@ -79,7 +69,7 @@ fn a_backup_without_a_receiver_brings_the_wal_that_it_needs() {
         let before = load.committed();
         tapster.ok(&["backup", "main"]);
         load.stop();
-        wait_for_no_slot(&cluster);
+        cluster.wait_for_no_slot();
         let restored = restore_latest(&tapster, &cluster, "restored", &["--target-immediate"]);
         super::round_trip::open_at_target(&restored);
         let counted = restored.sql("SELECT count(*), max(id) FROM ledger");
@@ -107,7 +97,7 @@ fn a_killed_backup_is_never_called_done_and_the_next_one_is() {
         &tapster.path().join("r").display().to_string(),
     ]);
     assert!(!tapster.path().join("r").join("PG_VERSION").exists());
-    wait_for_no_slot(&cluster);
+    cluster.wait_for_no_slot();
     tapster.write_server("main", &Tapster::server_options(&cluster));
     tapster.ok(&["backup", "main"]);
     assert_eq!(done(&tapster), 1);
@@ -122,7 +112,7 @@ fn an_interrupted_backup_fails_and_leaves_no_slot() {
     wait_for_data(&tapster, &mut backup);
     assert_ne!(backup.interrupt(), 0, "{}", backup.output());
     assert_eq!(done(&tapster), 0);
-    wait_for_no_slot(&cluster);
+    cluster.wait_for_no_slot();
 }
 
 #[test]

@@ -130,6 +130,17 @@ impl Cluster {
         self.wait_until_writable();
     }
 
+    /// Waits until no slot is left: a temporary one goes when the server has noticed that its
+    /// client is gone, a moment after the client.
+    pub fn wait_for_no_slot(&self) {
+        scratch::wait_until(
+            "every slot to be gone",
+            Duration::from_secs(60),
+            || (self.value("SELECT count(*) FROM pg_replication_slots") == "0").then_some(()),
+            || self.log_tail(),
+        );
+    }
+
     /// Waits until recovery has ended.
     pub fn wait_until_writable(&self) {
         scratch::wait_until(
