@@ -7,7 +7,7 @@ use tapster::wire::{
     BaseBackupOptions, Compression, CompressionAlgorithm, ManifestOption, ServerVersion,
 };
 
-use super::{backend, hex, in_every_cut};
+use super::{backend, hex, in_every_cut, in_pieces};
 
 pub fn with_manifest() -> BaseBackupOptions {
     BaseBackupOptions { manifest: ManifestOption::Yes, ..BaseBackupOptions::default() }
@@ -303,15 +303,7 @@ proptest! {
     #[test]
     fn any_pieces_give_the_same_backup(cuts in prop::collection::vec(1usize..60, 1..20)) {
         for (major, input) in [(14, old(true)), (18, new(true))] {
-            let (mut rest, mut chunks) = (&input[..], Vec::new());
-            for cut in cuts.iter().cycle() {
-                if rest.is_empty() {
-                    break;
-                }
-                let (chunk, after) = rest.split_at((*cut).min(rest.len()));
-                chunks.push(chunk);
-                rest = after;
-            }
+            let chunks = in_pieces(&input, &cuts);
             prop_assert_eq!(run(major, &with_manifest(), &chunks), expected(true));
         }
     }

@@ -10,7 +10,7 @@ use tapster::wire::frame::{
 };
 use tapster::wire::{Frame, FrameReader, Tag, WireError};
 
-use super::{backend, hex, in_every_cut};
+use super::{backend, hex, in_every_cut, in_pieces};
 
 /// Whole messages; the pieces of each CopyData joined.
 #[derive(Debug, PartialEq)]
@@ -167,15 +167,7 @@ proptest! {
                 _ => Whole::Message(tag, body),
             })
             .collect();
-        let (mut rest, mut chunks) = (&bytes[..], Vec::new());
-        for cut in cuts.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (chunk, after) = rest.split_at((*cut).min(rest.len()));
-            chunks.push(chunk);
-            rest = after;
-        }
+        let chunks = in_pieces(&bytes, &cuts);
         prop_assert_eq!(read(&chunks), Ok(expected));
     }
 }

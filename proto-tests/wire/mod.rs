@@ -44,3 +44,17 @@ pub fn in_every_cut<T: Debug + PartialEq>(input: &[u8], read: impl Fn(&[&[u8]]) 
     assert_eq!(read(&bytes), whole, "byte by byte");
     whole
 }
+
+/// The input in pieces of these lengths, over and over. No length is 0.
+pub fn in_pieces<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let (mut rest, mut pieces) = (input, Vec::new());
+    for cut in cuts.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at((*cut).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}

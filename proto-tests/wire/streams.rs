@@ -9,7 +9,7 @@ use tapster::wal::{Lsn, PgTimestamp, Timeline};
 use tapster::wire::copy_both::{Keepalive, StatusUpdate, WalEvent, WalStream};
 use tapster::wire::{NextTimeline, WireError};
 
-use super::{backend, hex, in_every_cut};
+use super::{backend, hex, in_every_cut, in_pieces};
 
 pub const START: Lsn = Lsn(0x300_0028);
 
@@ -249,15 +249,7 @@ proptest! {
                 input.extend(backend::keepalive(START + wal.len() as u64, false));
             }
         }
-        let (mut rest, mut chunks) = (&input[..], Vec::new());
-        for cut in cuts.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (chunk, after) = rest.split_at((*cut).min(rest.len()));
-            chunks.push(chunk);
-            rest = after;
-        }
+        let chunks = in_pieces(&input, &cuts);
         let outcome = run(&chunks);
         prop_assert_eq!(outcome.wal, wal);
         let count = keepalives.iter().take(sizes.len()).filter(|keepalive| **keepalive).count();

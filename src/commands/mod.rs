@@ -22,7 +22,7 @@ use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError, ServerConfig};
 use crate::disk::{Disk, RealDisk};
 use crate::output::{Failure, Reporter};
-use crate::repository::BackupId;
+use crate::repository::{BackupId, ServerLayout};
 use crate::retention::Standing;
 use crate::service;
 
@@ -101,6 +101,17 @@ fn report_damaged(catalog: &Catalog, out: &mut Reporter) {
         let what = format!("backup {id} of server {server} is left out");
         out.warning(Failure::because(what, error).hint(error.hint()));
     }
+}
+
+/// What the server's repository holds. Backups that cannot be understood are said to be left out.
+fn catalog(server: &ServerConfig, site: &Site, out: &mut Reporter) -> Result<Catalog, Failure> {
+    let layout = ServerLayout::new(server);
+    let catalog = Catalog::load(site.disk.as_ref(), &layout).map_err(|error| {
+        let what = format!("cannot read the catalogue of server {}", server.name);
+        Failure::because(what, &error).hint(error.hint())
+    })?;
+    report_damaged(&catalog, out);
+    Ok(catalog)
 }
 
 /// The one runtime of a command: sockets and timers on the calling thread.

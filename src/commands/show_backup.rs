@@ -2,10 +2,8 @@
 
 use clap::Args;
 
-use super::{Outcome, Site, standings};
-use crate::catalog::Catalog;
+use super::{Outcome, Site, catalog, standings};
 use crate::output::{Failure, Reporter, show_backup};
-use crate::repository::ServerLayout;
 
 /// Arguments of `show-backup`.
 #[derive(Args, Clone, Debug)]
@@ -21,12 +19,7 @@ pub struct ShowBackupArgs {
 /// Shows one backup.
 pub fn run(args: &ShowBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let server = site.server(&args.server)?;
-    let layout = ServerLayout::new(server);
-    let catalog = Catalog::load(site.disk.as_ref(), &layout).map_err(|error| {
-        let what = format!("cannot read the catalogue of server {}", server.name);
-        Failure::because(what, &error).hint(error.hint())
-    })?;
-    super::report_damaged(&catalog, out);
+    let catalog = catalog(server, site, out)?;
     let backup =
         catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?;
     let retention = match &server.retention_policy {
