@@ -4,7 +4,7 @@
 CARGO := $(shell command -v cargo 2>/dev/null || echo $$HOME/.cargo/bin/cargo)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check setup bench fuzz clean clean-servers
+.PHONY: help demo test unit check setup bench bench-micro fuzz clean clean-servers
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -26,8 +26,11 @@ check: ## formatting, lints, documentation
 setup: ## tools and servers for the tests, into .cache/
 	@scripts/setup
 
-bench: ## micro-benchmarks of the hot paths
-	$(CARGO) bench --locked
+bench: ## beside pg_receivewal and pg_basebackup, medians; BENCH="drain --runs 7" for a part
+	$(CARGO) bench --locked --bench throughput -- $(BENCH)
+
+bench-micro: ## micro-benchmarks of the hot paths
+	$(CARGO) bench --locked --bench hot_paths
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)
 	scripts/fuzz-smoke $${FUZZ_SECONDS:-60}

@@ -1,6 +1,6 @@
 //! What the cores of the two hot paths cost a byte, without sockets and disks.
 //!
-//! `make bench`. A real server feeds at most about 1 GB/s; each stage here has to be far from
+//! `make bench-micro`. A real server feeds at most about 1 GB/s; each stage here has to be far from
 //! being what limits it.
 
 use std::hint::black_box;

@@ -4,6 +4,7 @@ set -euo pipefail
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${TAPSTER_CACHE:-$TOP/.cache}
 SERVERS=${TAPSTER_SERVERS:-$CACHE/servers}
+BARMAN_VERSION=3.19.1
 MAJORS="10 11 12 13 14 15 16 17 18"
 
 say() { printf '==> %s\n' "$*" >&2; }

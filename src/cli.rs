@@ -11,6 +11,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::commands::{self, Outcome, Site};
 use crate::config::{Config, ConfigSource};
 use crate::output::{Failure, OutputFormat, Reporter, print_help, print_mistake};
+use crate::process::leave_session;
 use crate::service::{LogFormat, LogOptions, start_logs};
 
 /// Back PostgreSQL up over the replication protocol, and bring it back
@@ -69,6 +70,9 @@ struct Cli {
         env = "TAPSTER_LOG_FORMAT"
     )]
     log_format: LogFormat,
+    /// Leave the session of whoever started the program; said by `cron` to what it starts
+    #[arg(long, global = true, hide = true)]
+    detached: bool,
     /// Print the version
     #[arg(short = 'v', long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -90,6 +94,17 @@ enum Command {
             receive-wal --stop main`, and goes on by itself when the server comes back. Finished \
             segments go to wals/ at once.")]
     ReceiveWal(commands::receive_wal::ReceiveWalArgs),
+    /// Archive what was left in streaming/, and what archive_command brought to incoming/
+    #[command(after_help = "Example:\n\n  tapster archive-wal main\n\nA running receive-wal \
+            archives what it receives by itself; `tapster cron` runs this command for every \
+            server.")]
+    ArchiveWal(commands::archive_wal::ArchiveWalArgs),
+    /// Do what all servers need once a minute: archive WAL, bring receivers back, tidy up
+    #[command(after_help = "Example, in the crontab of the user who owns the repository:\n\n  \
+            * * * * * /usr/local/bin/tapster -q cron\n\nStarts archive-wal for each server, and \
+            receive-wal where it should run and does not; both go on by themselves and write to \
+            log_file. Safe to run at any time, twice at once, and beside a Barman's.")]
+    Cron(commands::cron::CronArgs),
     /// Back servers up: data, and the WAL that makes it consistent
     #[command(
         after_help = "Example:\n\n  tapster backup --name nightly --wait main\n\nThe data is taken \
@@ -110,6 +125,24 @@ enum Command {
         after_help = "Example:\n\n  tapster show-backup main latest"
     )]
     ShowBackup(commands::show_backup::ShowBackupArgs),
+    /// Hold a stored backup against its manifest, file by file
+    #[command(
+        visible_alias = "verify",
+        after_help = "Example:\n\n  tapster verify-backup main latest\n\nEvery archive or file is \
+            read, several at once, and everything damaged, missing or not in the manifest is \
+            named. Exits with 1 when there is anything."
+    )]
+    VerifyBackup(commands::verify_backup::VerifyBackupArgs),
+    /// Make a manifest for a backup that has none, of what is stored now
+    #[command(
+        after_help = "Example:\n\n  tapster generate-manifest main oldest\n\nServers before 13 \
+            send none, and rsync makes none. From then on verify-backup finds every change."
+    )]
+    GenerateManifest(commands::verify_backup::VerifyBackupArgs),
+    /// List the files that a backup consists of
+    #[command(after_help = "Examples:\n\n  tapster list-files main latest\n  tapster list-files \
+            --target wal main latest")]
+    ListFiles(commands::list_files::ListFilesArgs),
     /// List the servers of the configuration
     #[command(visible_alias = "list-server", after_help = "Example:\n\n  tapster list-servers")]
     ListServers(commands::list_servers::ListServersArgs),
@@ -124,6 +157,13 @@ Examples:
   tapster restore main 20261123T062541 /srv/restored --tablespace fast:/srv/fast"
     )]
     Restore(commands::restore::RestoreArgs),
+    /// Send one WAL file to standard output, for restore_command
+    #[command(after_help = "Example:\n\n  restore_command = 'tapster get-wal --partial main %f \
+            > %p'\n  tapster get-wal --partial main \
+            000000010000000000000018 > /tmp/last\n\nThe file is sent as the server wrote it, \
+            whatever it is stored like. --partial adds the segment that is still being received: \
+            the last commits are in it.")]
+    GetWal(commands::get_wal::GetWalArgs),
     /// Have the server close its current WAL segment
     #[command(
         visible_alias = "switch-xlog",
@@ -132,6 +172,10 @@ Examples:
             first. --archive waits until the closed segment is in the archive."
     )]
     SwitchWal(commands::switch_wal::SwitchWalArgs),
+    /// Show who receives WAL from servers, and how far
+    #[command(after_help = "Examples:\n\n  tapster replication-status main\n  tapster \
+            replication-status --minimal --target wal-streamer all")]
+    ReplicationStatus(commands::replication_status::ReplicationStatusArgs),
 }
 
 impl Command {
@@ -139,11 +183,20 @@ impl Command {
         match self {
             Command::Backup(args) => commands::backup::run(args, site, out),
             Command::Check(args) => commands::check::run(args, site, out),
+            Command::ReplicationStatus(args) => commands::replication_status::run(args, site, out),
             Command::ReceiveWal(args) => commands::receive_wal::run(args, site, out),
+            Command::ArchiveWal(args) => commands::archive_wal::run(args, site, out),
+            Command::Cron(args) => commands::cron::run(args, site, out),
             Command::ListBackups(args) => commands::list_backups::run(args, site, out),
             Command::ShowBackup(args) => commands::show_backup::run(args, site, out),
+            Command::VerifyBackup(args) => commands::verify_backup::run(args, site, out),
+            Command::GenerateManifest(args) => {
+                commands::verify_backup::generate_manifest(args, site, out)
+            }
+            Command::ListFiles(args) => commands::list_files::run(args, site, out),
             Command::ListServers(args) => commands::list_servers::run(args, site, out),
             Command::Restore(args) => commands::restore::run(args, site, out),
+            Command::GetWal(args) => commands::get_wal::run(args, site, out),
             Command::SwitchWal(args) => commands::switch_wal::run(args, site, out),
         }
     }
@@ -153,11 +206,18 @@ impl Command {
     fn quietest_log_level(&self) -> &'static str {
         match self {
             Command::ReceiveWal(args) if args.receives() => "INFO",
-            Command::Backup(_)
+            Command::ArchiveWal(_)
+            | Command::Backup(_)
             | Command::Check(_)
+            | Command::Cron(_)
             | Command::ReceiveWal(_)
             | Command::ListBackups(_)
+            | Command::VerifyBackup(_)
+            | Command::GenerateManifest(_)
+            | Command::ListFiles(_)
             | Command::ListServers(_)
+            | Command::ReplicationStatus(_)
+            | Command::GetWal(_)
             | Command::Restore(_)
             | Command::ShowBackup(_)
             | Command::SwitchWal(_) => "WARNING",
@@ -212,6 +272,10 @@ fn command_in(arguments: &[OsString]) -> Option<String> {
 
 fn run(cli: &Cli) -> u8 {
     let mut out = Reporter::new(cli.format, cli.quiet, cli.debug);
+    if cli.detached {
+        leave_session();
+        out.log_complaints();
+    }
     let outcome = prepare(cli, &mut out).and_then(|site| cli.command.run(&site, &mut out));
     let code = match outcome {
         Ok(code) => code.max(u8::from(out.failed())),
@@ -250,7 +314,21 @@ fn prepare(cli: &Cli, out: &mut Reporter) -> Result<Site, Failure> {
     for notice in &loaded.notices {
         tracing::info!("{notice}");
     }
-    Ok(Site::new(loaded.config))
+    Ok(Site { options: handed_on(cli), ..Site::new(loaded.config) })
+}
+
+/// How a program that the command starts is to log.
+fn handed_on(cli: &Cli) -> Vec<OsString> {
+    let mut options: Vec<OsString> = Vec::new();
+    if let Some(level) = &cli.log_level {
+        options.extend(["--log-level".into(), level.into()]);
+    } else if cli.debug {
+        options.push("--debug".into());
+    }
+    if cli.log_format == LogFormat::Json {
+        options.extend(["--log-format".into(), "json".into()]);
+    }
+    options
 }
 
 #[cfg(test)]

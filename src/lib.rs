@@ -9,6 +9,7 @@ pub mod wal;
 pub mod wire;
 pub mod tar;
 pub mod manifest;
+pub mod pages;
 pub mod retention;
 
 // What the user wrote down.
@@ -19,8 +20,10 @@ pub mod config;
 pub mod disk;
 pub mod net;
 pub mod service;
+pub mod process;
 
 // The repository and what is in it.
+pub mod codec;
 pub mod repository;
 pub mod catalog;
 
@@ -29,6 +32,7 @@ pub mod archive;
 pub mod receive;
 pub mod backup;
 pub mod restore;
+pub mod verify;
 pub mod check;
 
 // What the user sees.

@@ -1,5 +1,9 @@
 //! Listing and showing backups says what Barman says, byte for byte.
 
+use tapster::disk::RealDisk;
+use tapster::repository::{Hole, HoleCause, Holes, ServerLayout};
+use tapster::wal::{Lsn, Timeline};
+
 use super::{Outcome, Site, captured};
 
 /// A server that takes backups over the replication protocol.
@@ -221,6 +225,39 @@ fn what_is_not_there_is_refused_in_barmans_words() {
         assert_eq!(outcome.stderr.lines().next(), Some(line));
         assert!(outcome.stderr.contains("\n  try: "), "{}", outcome.stderr);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
+    }
+}
+
+#[test]
+fn a_backup_that_cannot_be_restored_past_lost_wal_is_listed_and_shown_with_it() {
+    let site = first_backup();
+    let plain = site.run(&["list-backups", "main"]);
+    let layout = ServerLayout::below(&site.path(""), "main".parse().expect("a name"));
+    let hole = |from, to| Hole {
+        timeline: Timeline::FIRST,
+        from: Lsn(from),
+        to: Lsn(to),
+        since: "2026-11-23T08:00:00Z".parse().expect("a time"),
+        why: HoleCause::Removed,
+    };
+    // One before the backup, which is no harm to it, and one behind.
+    for hole in [hole(0x300_0000, 0x500_0000), hole(0x900_0000, 0xB00_0000)] {
+        Holes::record(&RealDisk, &layout, hole).expect("recorded");
+    }
+    let listed = site.run(&["list-backups", "main"]);
+    assert_eq!((listed.code, &listed.stdout), (0, &plain.stdout));
+    assert_eq!(
+        listed.stderr,
+        "WARNING: main: no restore past 0/9000000 of 20261123T062541: WAL of timeline 1 from \
+         0/9000000 to 0/B000000 is lost: the server had removed it before it was received\n"
+    );
+    assert_eq!(site.run(&["list-backups", "--minimal", "main"]).stderr, "");
+    let shown = site.run(&["show-backup", "main", "latest"]).stdout;
+    assert!(shown.contains("WARNING: the backup cannot be restored past 0/9000000: "), "{shown}");
+    for command in [&["list-backups", "main"][..], &["show-backup", "main", "latest"]] {
+        let json = site.run(&[&["-f", "json"][..], command].concat()).stdout;
+        assert!(json.contains(r#""from_lsn": "0/9000000""#), "{json}");
+        assert!(json.contains(r#""why": "removed""#), "{json}");
     }
 }
 

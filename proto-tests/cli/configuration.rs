@@ -214,17 +214,32 @@ fn a_log_file_that_cannot_be_opened_is_a_warning() {
 fn options_that_a_backup_does_not_carry_out_are_named_each_time() {
     let site = Site::new(
         "[main]\nconninfo = host=/nowhere\nbackup_method = postgres\nstreaming_archiver = on\n\
-         slot_name = x\nbasebackup_retry_times = 3\nbandwidth_limit = 5\n\
-         pre_backup_script = /bin/true\n",
+         slot_name = x\npre_backup_script = /bin/true\n",
     );
     let outcome = site.run(&["backup", "main"]);
-    for words in [
-        "WARNING: server main: pre_backup_script is not run",
-        "WARNING: server main: basebackup_retry_times has no effect",
-        "WARNING: server main: bandwidth_limit = 5 is outside of what servers accept, 32 to \
-         1048576 KiB a second: 32 is used",
-    ] {
-        assert!(outcome.stderr.contains(words), "{words}\nnot in\n{}", outcome.stderr);
-    }
+    let words = "WARNING: server main: pre_backup_script is not run";
+    assert!(outcome.stderr.contains(words), "{words}\nnot in\n{}", outcome.stderr);
     assert_eq!(outcome.code, 1);
+}
+
+#[test]
+fn options_of_a_backup_that_make_no_sense_are_refused_before_anybody_is_asked() {
+    let section = "[main]\nconninfo = host=/nowhere\nbackup_method = postgres\n\
+                   streaming_archiver = on\nslot_name = x\n";
+    let refused = |configured: &str, typed: &[&str], words: &str, code| {
+        let site = Site::new(&format!("{section}{configured}"));
+        let outcome = site.run(&[&["backup"], typed, &["main"]].concat());
+        assert!(outcome.stderr.contains(words), "{words}\nnot in\n{}", outcome.stderr);
+        assert_eq!(outcome.code, code, "{outcome:?}");
+    };
+    let pairs = "tablespace_bandwidth_limit = fast cannot be used: expected name:kB/s pairs";
+    refused("tablespace_bandwidth_limit = fast\n", &[], pairs, 1);
+    refused("", &["--method", "rsync"], "backup_method = rsync is not supported yet", 1);
+    refused("", &["--reuse-backup=link"], "--reuse-backup = link is not supported yet", 1);
+    refused("", &["--reuse-backup"], "invalid value 'main' for '--reuse-backup", 2);
+    refused("", &["--manifest-checksums", "md5"], "expected none, crc32c, sha224", 2);
+    let zstd = "backup_compression = zstd\n";
+    refused(zstd, &["--jobs", "1000"], "backup_compression_workers = 1000 is not between 1", 1);
+    refused("", &["--label", "two\nlines"], "expected one line", 2);
+    refused("", &["--no-retry", "--retry-times", "3"], "cannot be used with", 2);
 }

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod configuration;
+mod stored;
 mod usage;
 
 use std::fs;

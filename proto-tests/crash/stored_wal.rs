@@ -3,8 +3,10 @@
 //! A position too high leaves a hole that no later start looks at; one that trusts what a crash
 //! has torn leaves a segment with a rotten middle under a final name.
 
+use std::io::Write;
 use std::path::Path;
 
+use tapster::codec::Packing;
 use tapster::disk::ModelDisk;
 use tapster::receive::start::LocalEnd;
 use tapster::receive::stored::Places;
@@ -49,6 +51,16 @@ fn archive(disk: &ModelDisk, log: &Log, index: u64) {
     let name = name(log, index);
     let path = Path::new(WALS).join(name.hash_directory()).join(name.to_string());
     disk.put(&path, &segment(log, index, MIB));
+}
+
+/// The same, packed as the archive packs it.
+fn archive_packed(disk: &ModelDisk, log: &Log, index: u64) {
+    let name = name(log, index);
+    let path = Path::new(WALS).join(name.hash_directory()).join(name.to_string());
+    let packing = Packing::choose(Some("zstd"), None).expect("written");
+    let mut packed = packing.expect("a codec").encoder(MIB, Vec::new()).expect("begun");
+    packed.write_all(&segment(log, index, MIB)).expect("packed");
+    disk.put(&path, &packed.finish().expect("finished"));
 }
 
 fn end(log: &Log, disk: &ModelDisk) -> (Option<u64>, Option<SystemIdentifier>) {
@@ -121,6 +133,28 @@ fn a_record_that_began_in_a_segment_that_is_gone_makes_the_whole_segment_count_f
         archive(&disk, &log, index - 2);
     }
     assert!(end(&log, &disk).0 > Some(index * MIB), "the chain is there and does not help");
+}
+
+#[test]
+fn a_segment_that_the_archive_has_packed_says_as_much_as_a_plain_one() {
+    let (log, disk) = (log(), disk());
+    for index in 0..2 {
+        archive_packed(&disk, &log, index);
+    }
+    assert_eq!(end(&log, &disk), (Some(2 * MIB), Some(SYSTEM)));
+    // The records of the open segment begin in packed ones.
+    let (plain, packed) = (self::disk(), self::disk());
+    for (disk, archive) in [
+        (&plain, archive as fn(&ModelDisk, &Log, u64)),
+        (&packed, archive_packed as fn(&ModelDisk, &Log, u64)),
+    ] {
+        for index in 0..2 {
+            archive(disk, &log, index);
+        }
+        put(disk, format!("{}.partial", name(&log, 2)), &segment(&log, 2, MIB / 2));
+    }
+    assert!(end(&log, &packed).0 > Some(2 * MIB), "nothing of the open segment counts");
+    assert_eq!(end(&log, &packed), end(&log, &plain));
 }
 
 #[test]

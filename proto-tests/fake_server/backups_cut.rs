@@ -10,6 +10,7 @@ use tapster::backup;
 use tapster::config::{Config, ConfigSource, SecretText};
 use tapster::conninfo::Purpose;
 use tapster::disk::RealDisk;
+use tapster::manifest::Algorithm;
 use tapster::net;
 use tapster::output::NoProgress;
 use tapster::repository::ServerLayout;
@@ -173,9 +174,19 @@ fn impatient_plan(middle: &Middle, silence: Duration) -> backup::Plan {
         primary: None,
         application_name: "tapster".to_owned(),
         name: None,
+        form: backup::Form::Archives(None),
         checkpoint: Checkpoint::Fast,
         max_rate_kib: None,
+        incremental: None,
+        allow_damaged_pages: false,
+        limits: backup::Limits::default(),
+        checksums: Algorithm::Crc32c,
+        label: None,
+        receiver_slot: None,
+        size: backup::ClusterSize::Asked,
+        retries: backup::Retries::default(),
         continues_wal: true,
+        archive: Default::default(),
         wait: backup::Wait::default(),
         silence,
     }

@@ -17,6 +17,7 @@ mod scene;
 mod receiving;
 mod receiving_again;
 mod receiving_lies;
+mod receiving_edges;
 mod middle;
 mod tampering;
 mod backups_forged;

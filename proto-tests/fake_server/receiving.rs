@@ -27,10 +27,7 @@ fn reports(scene: &Scene) -> Vec<Lsn> {
 /// The server hears what its script waits for, and the receiver leaves in peace.
 #[track_caller]
 fn comes_to_its_end(scene: &Scene, receiver: &mut Running) {
-    scene.server.wait_to_hear(
-        "the end of the script",
-        |heard| matches!(heard, Heard::Status { flushed, .. } if *flushed == scene.log.end(1)),
-    );
+    scene.wait_until_flushed(scene.log.end(1));
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
     scene.said(receiver);
 }

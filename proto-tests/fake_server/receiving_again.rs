@@ -6,6 +6,8 @@
 
 use std::fs;
 
+use tapster::disk::RealDisk;
+use tapster::repository::{HoleCause, Holes, wal_facts};
 use tapster::wal::{Lsn, SystemIdentifier, Timeline};
 
 use super::scene::{self, Scene, identify, wal, wal_of};
@@ -36,9 +38,111 @@ fn wal_that_is_gone_is_asked_for_once_more_and_then_the_gap_is_named() {
     );
     assert_eq!(scene.asked(), [(needed, 1), (needed, 1), (present, 1)]);
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    // Recorded before anything behind it was asked for, and known to whoever looks.
+    let holes = Holes::read(&RealDisk, &scene.layout()).expect("the holes");
+    let holes: Vec<_> = holes.iter().map(|hole| (hole.from, hole.to, hole.why)).collect();
+    assert_eq!(holes, [(needed, present, HoleCause::Removed)]);
     let said = scene.said(&receiver);
     for word in [text, "take a new base backup", &format!("from={needed} to={present}")] {
         assert!(said.contains(word), "{word:?} is not said: {said}");
+    }
+}
+
+#[test]
+fn of_several_hosts_the_one_that_matches_is_streamed_from() {
+    // First an old copy of the cluster that stands before what is stored, then another cluster,
+    // then the right one.
+    let log = scene::log();
+    let behind = log.start + 100;
+    let script = FakeServer::alone().on("START_REPLICATION", scene::stream(1));
+    let scene = Scene::new(log, script);
+    let mut receiver = scene.receive();
+    scene.archives(1, 2..4);
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    drop(receiver);
+    let size = || vec![Step::Send(backend::show("wal_segment_size", "1MB"))];
+    let old = FakeServer::alone()
+        .on("IDENTIFY_SYSTEM", identify(SYSTEM, 1, behind))
+        .on("SHOW wal_segment_size", size())
+        .start();
+    let other = FakeServer::alone()
+        .on("IDENTIFY_SYSTEM", identify(SystemIdentifier(1), 1, scene.log.end(1)))
+        .on("SHOW wal_segment_size", size())
+        .start();
+    scene.tapster.write_server("main", &scene::section(&[&old, &other, &scene.server]));
+    let mut receiver = scene.receive();
+    scene.waits_to_be_told(&mut receiver, "another host matches");
+    scene.wait_until_flushed(scene.log.end(1));
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    for wrong in [&old, &other] {
+        let asked = wrong.commands().into_iter().filter(|command| command == "IDENTIFY_SYSTEM");
+        assert_eq!(asked.count(), 1, "who has refused is asked again");
+        assert!(!wrong.commands().iter().any(|command| command.starts_with("START")));
+    }
+}
+
+#[test]
+fn wal_that_one_host_has_removed_is_sought_on_the_others_before_a_gap_is_accepted() {
+    let text = "requested WAL segment 000000010000000000000002 has already been removed";
+    let script = FakeServer::alone().on("START_REPLICATION", scene::stream(1));
+    let scene = Scene::new(scene::log(), script);
+    let fresh = FakeServer::alone()
+        .on("IDENTIFY_SYSTEM", identify(SYSTEM, 1, scene.log.end(1)))
+        .on("SHOW wal_segment_size", vec![Step::Send(backend::show("wal_segment_size", "1MB"))])
+        .on("START_REPLICATION", refusal_after_copy_both("58P01", text))
+        .start();
+    scene.tapster.write_server("main", &scene::section(&[&fresh, &fresh, &scene.server]));
+    let mut receiver = scene.receive();
+    scene.archives(1, 2..4);
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    let asked = fresh.commands().into_iter().filter(|command| command.starts_with("START"));
+    assert_eq!(asked.count(), 2, "each name of the host once");
+    assert!(!scene.said(&receiver).contains("WAL is missing"));
+    assert!(Holes::read(&RealDisk, &scene.layout()).expect("the holes").iter().next().is_none());
+}
+
+#[test]
+fn a_bad_record_raises_an_alarm_at_once_and_no_byte_is_dropped() {
+    let log = scene::log();
+    let (start, end) = (log.start, log.end(1));
+    let sent = move || {
+        let log = scene::log();
+        let mut bytes = log.bytes(1, start, end).to_vec();
+        // In the first segment, in the body of a record.
+        bytes[700_000] ^= 0x10;
+        bytes
+    };
+    let streaming = Step::reply(move |_| {
+        let messages = sent();
+        let pieces = messages.chunks(100_000).enumerate();
+        let frames =
+            pieces.flat_map(|(at, piece)| backend::xlog_data(start + at as u64 * 100_000, piece));
+        [backend::copy_both(), frames.collect()].concat()
+    });
+    let script = FakeServer::alone()
+        .once("START_REPLICATION", [vec![streaming], scene::farewell()].concat());
+    let scene = Scene::new(log, script);
+    let mut receiver = scene.receive();
+    // While the stream stands, not at its end.
+    scene.waits_to_be_told(&mut receiver, "damaged WAL came from the server");
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    let damaged = start + 700_000;
+    let holes = Holes::read(&RealDisk, &scene.layout()).expect("the holes");
+    let holes: Vec<_> = holes.iter().collect();
+    assert_eq!((holes.len(), holes[0].why), (1, HoleCause::Damaged));
+    assert!(holes[0].from <= damaged && damaged < holes[0].to, "{:?}", holes[0]);
+    let facts = wal_facts::read_all(&RealDisk, &scene.layout()).expect("the facts");
+    let marked: Vec<String> = facts
+        .values()
+        .filter(|facts| facts.damage.is_some())
+        .map(|facts| facts.name.to_string())
+        .collect();
+    assert_eq!(marked, ["000000010000000000000002"]);
+    for (name, bytes) in
+        ["000000010000000000000002", "000000010000000000000003"].iter().zip(sent().chunks(1 << 20))
+    {
+        let stored = fs::read(&scene.tapster.archived("main")[*name]).expect("it is archived");
+        assert!(stored == bytes, "{name} holds other bytes than were sent");
     }
 }
 
@@ -157,10 +261,7 @@ fn a_switch_exactly_on_a_segment_boundary_is_followed_on_the_same_connection() {
     let mut receiver = scene.receive();
     scene.archives(1, 2..4);
     scene.archives(2, 4..5);
-    scene.server.wait_to_hear(
-        "all WAL to be flushed",
-        |heard| matches!(heard, Heard::Status { flushed, .. } if *flushed == end),
-    );
+    scene.wait_until_flushed(end);
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
     assert_eq!(scene.asked(), [(scene.log.start, 1), (boundary, 2)]);
     let startups = |heard: &Heard| matches!(heard, Heard::Startup(_));

@@ -57,7 +57,7 @@ fn nonsense_in_the_stream_is_named_and_the_wal_before_it_is_kept() {
 }
 
 /// The most memory that a process has had, in bytes.
-fn peak_memory(pid: u32) -> u64 {
+pub fn peak_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says so");
     let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("KiB");

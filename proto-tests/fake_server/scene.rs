@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tapster::repository::ServerLayout;
 use tapster::wal::{Lsn, SegmentName, SegmentNumber, SystemIdentifier, Timeline};
 
 use super::{Builder, FakeServer, Heard, Step};
@@ -131,6 +132,15 @@ impl Scene {
             .collect()
     }
 
+    /// Waits until the server has been told that everything before `end` is flushed.
+    #[track_caller]
+    pub fn wait_until_flushed(&self, end: Lsn) {
+        self.server.wait_to_hear(
+            &format!("all WAL before {end} to be flushed"),
+            |heard| matches!(heard, Heard::Status { flushed, .. } if *flushed == end),
+        );
+    }
+
     /// Waits until the first segments of the log are in `wals/`, and compares them.
     #[track_caller]
     pub fn archives(&self, timeline: u32, segments: std::ops::Range<u64>) {
@@ -162,6 +172,14 @@ impl Scene {
         assert_eq!(late, None, "nothing was complete from {name} on");
     }
 
+    /// The repository as the library sees it.
+    pub fn layout(&self) -> ServerLayout {
+        ServerLayout::below(
+            &self.tapster.path().join("repository"),
+            "main".parse().expect("a name"),
+        )
+    }
+
     pub fn streaming(&self) -> PathBuf {
         self.tapster.server("main").join("streaming")
     }
@@ -170,15 +188,22 @@ impl Scene {
 /// A repository whose only server is a scripted one.
 pub fn repository_of(server: &FakeServer) -> Tapster {
     let tapster = Tapster::new();
-    let conninfo = format!("{} password={SECRET}", server.conninfo());
-    tapster.write_server(
-        "main",
-        &format!(
-            "conninfo = {conninfo} dbname=postgres\nstreaming_conninfo = {conninfo}\n\
-             backup_method = postgres\nstreaming_archiver = on\nslot_name = tapster\n"
-        ),
-    );
+    tapster.write_server("main", &section(&[server]));
     tapster
+}
+
+/// The section of a server that is one of several hosts.
+pub fn section(servers: &[&FakeServer]) -> String {
+    let ports: Vec<String> = servers.iter().map(|server| server.port().to_string()).collect();
+    let hosts = vec!["127.0.0.1"; ports.len()].join(",");
+    let conninfo = format!(
+        "host={hosts} port={} user=streaming_barman connect_timeout=20 password={SECRET}",
+        ports.join(",")
+    );
+    format!(
+        "conninfo = {conninfo} dbname=postgres\nstreaming_conninfo = {conninfo}\n\
+         backup_method = postgres\nstreaming_archiver = on\nslot_name = tapster\n"
+    )
 }
 
 /// Output and log of a repository's programs, with no secret and no panic in it.

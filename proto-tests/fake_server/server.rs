@@ -86,6 +86,11 @@ impl FakeServer {
         format!("host=127.0.0.1 port={} user=streaming_barman connect_timeout=20", self.port)
     }
 
+    /// Its port on the loopback address.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// All that was heard so far.
     pub fn heard(&self) -> Vec<Heard> {
         lock(&self.state.heard).clone()

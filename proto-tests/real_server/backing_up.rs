@@ -5,6 +5,7 @@
 //! a kill or a stop of its server and counted all the same, nothing is left.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use super::scratch::wait_until;
@@ -37,6 +38,17 @@ fn slow_backup(cluster: &Cluster) -> Tapster {
     tapster
 }
 
+/// Bytes of all files; those that come and go meanwhile may be missed.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
 /// Waits until data of a backup arrives.
 fn wait_for_data(tapster: &Tapster, backup: &mut Running) {
     let base = tapster.server("main").join("base");
@@ -45,15 +57,7 @@ fn wait_for_data(tapster: &Tapster, backup: &mut Running) {
         Duration::from_secs(60),
         || {
             assert!(backup.is_running(), "the backup ended: {}", backup.output());
-            let backups = fs::read_dir(&base).ok()?.flatten();
-            let mut files = backups.flat_map(|backup| fs::read_dir(backup.path().join("data")));
-            files
-                .any(|mut files| {
-                    files.any(|file| {
-                        file.is_ok_and(|file| file.metadata().is_ok_and(|m| m.len() > 1 << 20))
-                    })
-                })
-                .then_some(())
+            (bytes_below(&base) > 1 << 20).then_some(())
         },
         || format!("nothing in {}", base.display()),
     );

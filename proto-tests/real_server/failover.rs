@@ -131,8 +131,10 @@ fn a_tail_that_the_new_primary_never_had_is_kept_and_the_new_branch_is_received(
         assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
         standby.launch();
         standby.promote();
-        point_to(&tapster, &standby);
+        // No create_slot: the new primary does not have the slot, and WAL must not wait for a person.
+        tapster.write_server("main", &Tapster::server_options(&standby));
         let mut receiver = tapster.spawn(&["receive-wal", "main"]);
+        receiver.wait_for_log(&tapster, "replication slot created on the new primary");
         receiver.wait_for_log(&tapster, "the stored tail is kept");
         receiver.wait_until_streaming(&standby);
         standby.sql("INSERT INTO t VALUES (2)");
@@ -260,4 +262,40 @@ fn a_short_timeout_of_the_server_does_not_end_an_idle_stream() {
     wait_for("five idle seconds", &cluster, &past);
     assert_eq!(cluster.value("SELECT pid FROM pg_stat_replication"), process, "a new session");
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+}
+
+#[test]
+fn a_receiver_that_wants_the_primary_goes_to_the_new_one_and_another_stays_with_its_standby() {
+    for (major, attributes) in [(13, "read-write"), (13, "primary"), (17, "primary")] {
+        let primary = keep_wal(major);
+        let nodes = [primary.standby(), primary.standby(), primary];
+        let [left, new, primary] = &nodes;
+        let tapster = Tapster::new();
+        let attributes = format!("target_session_attrs={attributes}");
+        for (name, attributes) in [("main", attributes.as_str()), ("any", "")] {
+            let hosts = Tapster::hosts_options(&nodes, attributes, attributes);
+            let options = format!("{hosts}slot_name = {name}\ncreate_slot = auto\n");
+            tapster.write_server(name, &options);
+        }
+        let mut receivers = ["main", "any"].map(|name| tapster.spawn(&["receive-wal", name]));
+        let listens = "SELECT count(*) = 1 FROM pg_stat_replication \
+             WHERE state = 'streaming' AND application_name = 'barman_receive_wal'";
+        wait_for("one on the primary", primary, listens);
+        wait_for("the other on the standby", left, listens);
+        primary.wait_for_standby(new);
+        primary.stop(Stop::Crash);
+        new.promote();
+        new.sql("CREATE TABLE t (n int)");
+        let first = [new.switch_wal()];
+        assert!(first[0].starts_with("00000002"), "{first:?}");
+        tapster.wait_for_archived("main", &first);
+        // It has lost nothing and has no error to report: nothing comes.
+        assert_eq!(left.value(listens), "t", "{}", receivers[1].output());
+        assert_eq!(tapster.stored("any", &first[0]), None);
+        left.follow(new);
+        tapster.wait_for_archived("any", &first);
+        for receiver in &mut receivers {
+            assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+        }
+    }
 }

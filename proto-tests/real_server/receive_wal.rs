@@ -77,6 +77,7 @@ fn reset_begins_anew_at_the_slots_position_and_only_where_that_is_needed() {
     receiver.wait_until_streaming(&cluster);
     let first = cluster.switch_wal();
     tapster.wait_for_archived("main", &[first]);
+    tapster.ok(&["backup", "main"]);
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
     let aligned = "Nothing to do. Position of receive-wal is aligned.\n";
     says(&tapster, &["--reset", "main"], 0, aligned, "");
@@ -96,5 +97,15 @@ fn reset_begins_anew_at_the_slots_position_and_only_where_that_is_needed() {
     receiver.wait_until_streaming(&cluster);
     let last = cluster.switch_wal();
     tapster.wait_for_archived("main", &[last]);
+
+    // What was given up is known to whoever asks, until there is a backup from behind it.
+    let listed = tapster.ok(&["list-backups", "main"]);
+    assert!(listed.stderr.contains("main: no restore past "), "{listed}");
+    let checked = || tapster.run(&["check", "main"]).stdout;
+    let lost = checked();
+    assert!(lost.contains("lost WAL: FAILED (WAL of timeline 1 from "), "{lost}");
+    assert!(lost.contains("receive-wal was reset to begin behind it"), "{lost}");
+    tapster.ok(&["backup", "main"]);
+    assert!(!checked().contains("lost WAL"), "{}", checked());
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
 }

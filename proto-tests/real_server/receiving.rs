@@ -97,7 +97,7 @@ fn check_promise(cluster: &Cluster, tapster: &Tapster, promised: u64) {
 }
 
 /// The server notices a killed client when it next writes to it.
-fn wait_for_free_slot(cluster: &Cluster) {
+pub fn wait_for_free_slot(cluster: &Cluster) {
     wait_until(
         "the slot to be free",
         Duration::from_secs(60),
@@ -190,29 +190,66 @@ fn small_and_large_segments_are_received_bit_for_bit() {
 }
 
 #[test]
-fn a_full_disk_stops_the_receiver_at_a_safe_place_and_it_goes_on_when_there_is_room() {
+fn a_full_disk_stalls_the_stream_on_a_living_connection_and_it_goes_on_when_there_is_room() {
     let tapster = Tapster::new();
     let place = tapster.path().join("repository");
     let Some(mount) = Mount::tmpfs(&place, "size=40m") else { return };
     let cluster = keep_wal(17);
+    cluster.sql("ALTER SYSTEM SET wal_sender_timeout = '3s'");
+    cluster.reload();
     tapster.write_server("main", &Tapster::server_options(&cluster));
     let mut receiver = tapster.receive(&cluster);
     let segments = cluster.advance_wal(1);
     tapster.wait_for_archived("main", &segments);
+    let walsender = cluster.value("SELECT pid FROM pg_stat_replication");
     cluster.sql(
         "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 300000) n",
     );
     let segments = cluster.advance_wal(1);
-    receiver.wait_for_log(&tapster, "No space left on device");
+    receiver.wait_for_log(&tapster, "no room for WAL");
+    // Longer than the server would bear silence.
+    let stalled_at = cluster.value("SELECT clock_timestamp()");
+    let question = format!(
+        "SELECT count(*) FROM pg_stat_replication WHERE pid = {walsender} AND reply_time > \
+         timestamptz '{stalled_at}' + interval '5 seconds'"
+    );
+    wait_until(
+        "heartbeats of a receiver without room",
+        Duration::from_secs(60),
+        || (cluster.value(&question) == "1").then_some(()),
+        || cluster.log_tail(),
+    );
     let promised = reported(&cluster);
     check_promise(&cluster, &tapster, promised);
     assert_same_segments(&cluster.pg_wal(), &tapster.archived("main"), 1);
     mount.resize("size=400m");
-    if !receiver.is_running() {
-        receiver = tapster.spawn(&["receive-wal", "main"]);
-    }
     tapster.wait_for_archived("main", &segments);
+    receiver.wait_for_log(&tapster, "there is room again");
+    assert_eq!(cluster.value("SELECT pid FROM pg_stat_replication"), walsender);
     no_hole(&tapster);
     assert_same_segments(&cluster.pg_wal(), &tapster.archived("main"), 4);
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+}
+
+#[test]
+fn a_receiver_without_room_ends_at_the_first_signal_and_keeps_its_promises() {
+    let tapster = Tapster::new();
+    let place = tapster.path().join("repository");
+    let Some(mount) = Mount::tmpfs(&place, "size=40m") else { return };
+    let cluster = keep_wal(15);
+    tapster.write_server("main", &Tapster::server_options(&cluster));
+    let mut receiver = tapster.receive(&cluster);
+    cluster.sql(
+        "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 300000) n",
+    );
+    let segments = cluster.advance_wal(1);
+    receiver.wait_for_log(&tapster, "no room for WAL");
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    let promised = reported(&cluster);
+    check_promise(&cluster, &tapster, promised);
+    mount.resize("size=400m");
+    let mut receiver = tapster.spawn(&["receive-wal", "main"]);
+    tapster.wait_for_archived("main", &segments);
+    no_hole(&tapster);
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
 }

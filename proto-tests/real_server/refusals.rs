@@ -12,7 +12,7 @@ use super::{Cluster, Stop, Tapster};
 
 /// A refusal says what and why in words of the matter, and how to go on.
 #[track_caller]
-fn says(outcome: &Outcome, words: &[&str]) {
+pub fn says(outcome: &Outcome, words: &[&str]) {
     for word in words {
         assert!(outcome.stderr.contains(word), "{word:?} is not said: {outcome}");
     }

@@ -81,15 +81,8 @@ impl Site {
 
     /// Restores into a new folder and puts a server around it.
     fn restore(&self, folder: &str, options: &[&str]) -> Cluster {
-        let folder = self.tapster.path().join(folder);
-        let text = folder.display().to_string();
-        let mut arguments = vec!["restore"];
-        arguments.extend(options);
-        arguments.extend(["main", "latest", &text]);
-        self.tapster.ok(&arguments);
-        let restored = Cluster::of_directory(self.cluster.major(), &folder);
-        restored.launch();
-        restored
+        let arguments = [options, &["main", "latest"]].concat();
+        self.tapster.restore(self.cluster.major(), folder, &arguments)
     }
 }
 

@@ -6,10 +6,11 @@
 //! started with its name, and removes it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -210,6 +211,33 @@ impl Mount {
         Mount::by(mount, place)
     }
 
+    /// One with a disk of its own, which can be frozen.
+    pub fn ext4(place: &Path, image: &Path) -> Option<Mount> {
+        fs::File::create(image).and_then(|file| file.set_len(IMAGE_BYTES)).expect("an image");
+        let made = Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image).output();
+        if !made.is_ok_and(|made| made.status.success()) {
+            skipped("mkfs.ext4 is not there");
+            return None;
+        }
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop"]).arg(image).arg(place);
+        Mount::by(mount, place)
+    }
+
+    /// Lets every write to it wait, as on a disk that does not answer, until this is dropped or
+    /// we end: nobody could end a process that waits for it.
+    pub fn freeze(&self) -> Frozen {
+        let script = "fsfreeze -f \"$0\" && echo frozen && read -r _; fsfreeze -u \"$0\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(&self.0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().expect("a shell");
+        let mut said = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut said).expect("an answer");
+        assert_eq!(said, "frozen\n");
+        Frozen(child)
+    }
+
     /// A directory as it is, that nobody can write to any more.
     pub fn read_only(place: &Path) -> Option<Mount> {
         let mut bind = Command::new("mount");
@@ -219,16 +247,15 @@ impl Mount {
         Some(mount)
     }
 
-    #[allow(clippy::print_stderr, reason = "a promise that was not looked at is said to be so")]
     fn by(mut mount: Command, place: &Path) -> Option<Mount> {
         match mount.output() {
             Ok(output) if output.status.success() => Some(Mount(place.to_owned())),
             Ok(output) => {
-                eprintln!("SKIPPED: mount: {}", String::from_utf8_lossy(&output.stderr).trim());
+                skipped(String::from_utf8_lossy(&output.stderr).trim());
                 None
             }
             Err(error) => {
-                eprintln!("SKIPPED: mount: {error}");
+                skipped(&error.to_string());
                 None
             }
         }
@@ -245,6 +272,24 @@ impl Drop for Mount {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
+
+#[allow(clippy::print_stderr, reason = "a promise that was not looked at is said to be so")]
+fn skipped(reason: &str) {
+    eprintln!("SKIPPED: mount: {reason}");
+}
+
+/// A file system whose writers wait.
+#[derive(Debug)]
+pub struct Frozen(Child);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+const IMAGE_BYTES: u64 = 128 << 20;
 
 /// Waits until `condition` gives a value; when the time is over, panics with what was waited
 /// for and with what `state` says of the last look.

@@ -1,6 +1,7 @@
 //! Standbys, made without any of the stock tools, which not every server package has.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,34 @@ impl Cluster {
         );
         let scratch = Arc::new(Scratch::for_server("s"));
         let data = scratch.path().join("data");
+        self.copy_as_standby(&data);
+        let standby = Cluster::assemble(self.major(), data, scratch);
+        standby.launch();
+        standby
+    }
+
+    /// Makes this server, which is stopped, anew: as a standby of another one, with the same
+    /// port and socket, and with the WAL that the other one has.
+    pub fn rebuild_from(&self, primary: &Cluster) {
+        fs::remove_dir_all(self.data()).expect("it is stopped");
+        primary.copy_as_standby(self.data());
+        self.launch();
+    }
+
+    /// Points this standby to another primary, where a reload is enough: from 13 on.
+    pub fn follow(&self, primary: &Cluster) {
+        let conninfo = primary.conninfo_for_standby();
+        self.sql(&format!("ALTER SYSTEM SET primary_conninfo = '{conninfo}'"));
+        self.reload();
+    }
+
+    fn conninfo_for_standby(&self) -> String {
+        let (socket, port) = (self.socket().display(), self.port());
+        format!("host={socket} port={port} user=postgres application_name=standby")
+    }
+
+    /// Copies the data directory of this running server, and makes a standby's of the copy.
+    fn copy_as_standby(&self, data: &Path) {
         let session = self.session("postgres");
         let old_names = self.major() < 15;
         session.sql(if old_names {
@@ -27,7 +56,7 @@ impl Cluster {
         });
         // Files that vanish under a running server are no error: WAL brings what matters.
         let mut copy = server_command("cp");
-        let copy = copy.args(["-a", "--reflink=auto"]).arg(self.data()).arg(&data);
+        let copy = copy.args(["-a", "--reflink=auto"]).arg(self.data()).arg(data);
         copy.output().expect("cp is there");
         let label = session.sql(if old_names {
             "SELECT labelfile FROM pg_stop_backup(false, false)"
@@ -45,11 +74,7 @@ impl Cluster {
             "-delete",
         ]));
 
-        let primary = format!(
-            "primary_conninfo = 'host={} port={} user=postgres application_name=standby'\n",
-            self.socket().display(),
-            self.port()
-        );
+        let primary = format!("primary_conninfo = '{}'\n", self.conninfo_for_standby());
         if self.major() < 12 {
             let text = format!("standby_mode = on\nrecovery_target_timeline = 'latest'\n{primary}");
             fs::write(data.join("recovery.conf"), text).expect("recovery.conf");
@@ -59,10 +84,7 @@ impl Cluster {
             fs::write(&auto, text + &primary).expect("it can be extended");
             fs::write(data.join("standby.signal"), "").expect("standby.signal");
         }
-        give_to_server(&data);
-        let standby = Cluster::assemble(self.major(), data, scratch);
-        standby.launch();
-        standby
+        give_to_server(data);
     }
 
     /// Waits until a standby has replayed everything that this server has flushed by now.

@@ -54,11 +54,20 @@ impl Tapster {
 
     /// What the configuration says of a cluster that is reached over its socket.
     pub fn server_options(cluster: &Cluster) -> String {
-        format!(
-            "conninfo = {}\nstreaming_conninfo = {}\nbackup_method = postgres\n\
-             streaming_archiver = on\nslot_name = tapster\nimmediate_checkpoint = true\n",
-            cluster.conninfo(),
-            cluster.streaming_conninfo()
+        options(&cluster.conninfo(), &cluster.streaming_conninfo()) + "slot_name = tapster\n"
+    }
+
+    /// The same of several hosts that are one server, in this order, with further words for each
+    /// of the two connection strings. The slot is not named.
+    pub fn hosts_options(nodes: &[Cluster], sql: &str, streaming: &str) -> String {
+        let list =
+            |what: fn(&Cluster) -> String| nodes.iter().map(what).collect::<Vec<_>>().join(",");
+        let hosts = list(|node| node.socket().display().to_string());
+        let ports = list(|node| node.port().to_string());
+        let hosts = format!("host={hosts} port={ports}");
+        options(
+            &format!("{hosts} user=barman dbname=postgres {sql}"),
+            &format!("{hosts} user=streaming_barman {streaming}"),
         )
     }
 
@@ -128,12 +137,18 @@ impl Tapster {
 
     /// Starts a command that goes on. Killed when dropped.
     pub fn spawn(&self, arguments: &[&str]) -> Running {
+        self.spawn_with(arguments, &[])
+    }
+
+    /// The same, with variables of the environment.
+    pub fn spawn_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
         let number = self.spawned.get();
         self.spawned.set(number + 1);
         let log = self.path().join(format!("output-{number}"));
         let file = File::create(&log).expect("a file for its output");
         let child = self
             .command(arguments)
+            .envs(variables.iter().copied())
             .stdout(file.try_clone().expect("the same file"))
             .stderr(file)
             .spawn()
@@ -147,6 +162,17 @@ impl Tapster {
         let mut receiver = self.spawn(&["receive-wal", "main"]);
         receiver.wait_until_streaming(cluster);
         receiver
+    }
+
+    /// Restores into a folder of that name and puts a running server around it. The arguments
+    /// are those before the destination: options, server, backup.
+    pub fn restore(&self, major: u32, folder: &str, arguments: &[&str]) -> Cluster {
+        let folder = self.path().join(folder);
+        let path = folder.to_str().expect("UTF-8");
+        self.ok(&[&["restore"], arguments, &[path]].concat());
+        let restored = Cluster::of_directory(major, &folder);
+        restored.launch();
+        restored
     }
 
     /// The archived segments and history files of a server, by name, wherever in `wals/` they
@@ -163,6 +189,22 @@ impl Tapster {
             }
         }
         found
+    }
+
+    /// What is stored of a segment, complete or not, wherever it stands. A receiver may be about
+    /// to move it on: its places are looked at in the order in which it passes them. What a
+    /// timeline has left behind goes into the archive as incomplete as it is.
+    pub fn stored(&self, name: &str, segment: &str) -> Option<Vec<u8>> {
+        let partial = format!("{segment}.partial");
+        let streaming = self.server(name).join("streaming");
+        let archived = self.server(name).join("wals").join(&segment[..16]);
+        let places = [
+            streaming.join(&partial),
+            streaming.join(segment),
+            archived.join(segment),
+            archived.join(&partial),
+        ];
+        places.iter().find_map(|path| fs::read(path).ok())
     }
 
     /// Waits until segments are under their final names in `wals/`.
@@ -252,6 +294,11 @@ impl Running {
         .unwrap_or(-1)
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
     /// Asks it to end (SIGINT), and returns the exit code.
     pub fn interrupt(&mut self) -> i32 {
         let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
@@ -273,4 +320,12 @@ impl Drop for Running {
         }
         self.kill();
     }
+}
+
+/// What every server in these tests is configured with.
+fn options(conninfo: &str, streaming_conninfo: &str) -> String {
+    format!(
+        "conninfo = {conninfo}\nstreaming_conninfo = {streaming_conninfo}\n\
+         backup_method = postgres\nstreaming_archiver = on\nimmediate_checkpoint = true\n"
+    )
 }

@@ -12,7 +12,7 @@ pub const HOT_PATH_LINE: &str =
 pub const LINES_MAX: usize = 450;
 
 /// Rooms that see bytes and facts only: a test drives them without a socket, file or clock.
-const PURE_ROOMS: [&str; 5] = ["wire", "wal", "tar", "manifest", "retention"];
+const PURE_ROOMS: [&str; 6] = ["wire", "wal", "tar", "manifest", "pages", "retention"];
 
 /// Pure files in rooms that are not.
 const PURE_FILES: [&str; 3] =

@@ -81,6 +81,7 @@ fn word(event: BackupEvent) -> String {
         BackupEvent::Progress(bytes) => format!("progress {bytes}"),
         BackupEvent::Notice(notice) => notice.to_string(),
         BackupEvent::Parameter(status) => status.name,
+        BackupEvent::Damaged(error) => format!("damaged: {error}"),
         BackupEvent::Ready => "ready".to_owned(),
         BackupEvent::ArchiveData(_) | BackupEvent::ManifestData(_) => unreachable!("joined"),
     }

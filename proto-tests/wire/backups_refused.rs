@@ -138,7 +138,17 @@ fn an_error_is_an_error_wherever_it_comes_also_after_the_end_position() {
         let input = [&whole[..at], &refusal].concat();
         let told = run(17, &with_manifest(), &[&input]);
         let last = told.last().map(String::as_str);
-        assert_eq!(last, Some("server refused: checksum verification failure (XX001)"));
+        // Behind the end position it is the server's word on its own pages, and nothing else.
+        let is_verdict = told.iter().any(|event| event.starts_with("end "));
+        let word = match is_verdict {
+            true => "damaged: checksum verification failure (XX001)",
+            false => "server refused: checksum verification failure (XX001)",
+        };
+        assert_eq!(last, Some(word));
+        let other = [&whole[..at], &error("ERROR", "XX000", "anything else")].concat();
+        let told_other = run(17, &with_manifest(), &[&other]);
+        let last = told_other.last().map(String::as_str);
+        assert_eq!(last, Some("server refused: anything else (XX000)"));
         assert!(!told.contains(&"ready".to_owned()));
         let length = [whole[at + 1], whole[at + 2], whole[at + 3], whole[at + 4]];
         at += 1 + u32::from_be_bytes(length) as usize;

@@ -282,6 +282,7 @@ crate::on_every_version! {
                 BackupEvent::ManifestEnd => told.push("manifest end"),
                 BackupEvent::End { .. } => told.push("end"),
                 BackupEvent::Progress(_) | BackupEvent::Notice(_) | BackupEvent::Parameter(_) => {}
+                BackupEvent::Damaged(error) => panic!("{error}"),
                 BackupEvent::Ready => break,
             }
         }

@@ -5,24 +5,22 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use super::{ArchiveError, Archiver, Swept};
-use crate::disk::{Disk, LockFile};
+use super::{ArchiveError, ArchiveSettings, Archiver, Swept};
+use crate::disk::Disk;
 use crate::output::one_line;
-use crate::repository::{Lock, ServerLayout};
+use crate::repository::{ServerLayout, ServerName};
+use crate::service::Worker;
 
 /// The running archiver of one server. To drop it lets it sweep once more, and waits for that.
 #[derive(Debug)]
 pub struct ArchiveWorker {
-    bell: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
-    /// Closed when the thread ends.
-    alive: Option<oneshot::Receiver<()>>,
+    /// Before the worker, so that it goes before: without it the thread ends.
+    bell: SyncSender<()>,
+    worker: Worker,
 }
 
 impl ArchiveWorker {
@@ -30,53 +28,39 @@ impl ArchiveWorker {
     ///
     /// # Errors
     /// The machine has no thread left.
-    pub fn start(disk: Arc<dyn Disk>, layout: ServerLayout) -> std::io::Result<ArchiveWorker> {
+    pub fn start(
+        disk: Arc<dyn Disk>,
+        layout: ServerLayout,
+        settings: ArchiveSettings,
+    ) -> std::io::Result<ArchiveWorker> {
         // One word is enough: a sweep takes all that is there.
         let (bell, rings) = mpsc::sync_channel(1);
-        let archiver = Archiver::new(disk, layout);
-        let (living, alive) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("archive".to_owned()).spawn(move || {
-            let _living: oneshot::Sender<()> = living;
-            work(archiver, &rings);
-        })?;
-        Ok(ArchiveWorker { bell: Some(bell), thread: Some(thread), alive: Some(alive) })
+        let archiver = Archiver::new(disk, layout, settings);
+        let worker = Worker::start("archive", move || work(archiver, &rings))?;
+        Ok(ArchiveWorker { bell, worker })
     }
 
     /// Lets it sweep once more and waits for that. Who stops waiting leaves it alone.
-    pub async fn finish(mut self) {
-        self.bell = None;
-        self.thread = None;
-        if let Some(alive) = self.alive.take() {
-            // Nothing is ever sent: the end is all there is to hear.
-            let _ = alive.await;
-        }
+    pub async fn finish(self) {
+        drop(self.bell);
+        self.worker.ended().await;
     }
 
     /// Leaves it alone, whatever it is at: the process ends without waiting for it.
-    pub fn abandon(mut self) {
-        self.thread = None;
+    pub fn abandon(self) {
+        self.worker.abandon();
     }
 
     /// A word in here makes it sweep; a full one says that it will anyway.
-    pub fn bell(&self) -> Option<SyncSender<()>> {
+    pub fn bell(&self) -> SyncSender<()> {
         self.bell.clone()
-    }
-}
-
-impl Drop for ArchiveWorker {
-    fn drop(&mut self) {
-        self.bell = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic in there has been reported by its own hook.
-            let _ = thread.join();
-        }
     }
 }
 
 fn work(mut archiver: Archiver, rings: &Receiver<()>) {
     let mut trouble = Trouble::default();
     loop {
-        let result = sweep(&mut archiver);
+        let result = archiver.sweep();
         let failed = result.is_err();
         trouble.tell(&archiver, result);
         let ring = if failed {
@@ -85,23 +69,19 @@ fn work(mut archiver: Archiver, rings: &Receiver<()>) {
             rings.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
         if ring == Err(RecvTimeoutError::Disconnected) {
-            let result = sweep(&mut archiver);
+            let result = archiver.sweep();
             trouble.tell(&archiver, result);
             return;
         }
     }
 }
 
-/// Under the lock that a Barman beside us takes for the same work.
-fn sweep(archiver: &mut Archiver) -> Result<Swept, ArchiveError> {
-    let _lock = LockFile::acquire(&archiver.layout().lock(Lock::ArchiveWal))?;
-    archiver.sweep()
-}
-
 /// Says what changes, not what stays as it is.
 #[derive(Debug, Default)]
 struct Trouble {
     last: Option<String>,
+    /// Files that were passed over.
+    refused: Vec<String>,
 }
 
 impl Trouble {
@@ -119,6 +99,7 @@ impl Trouble {
                     let path = path.display();
                     error!(%server, %name, %path, "another file is archived under this name; moved aside");
                 }
+                self.tell_of_refused(server, &swept.refused);
             }
             Err(error) if error.is_busy() => {
                 debug!(%server, "another process is archiving");
@@ -132,6 +113,16 @@ impl Trouble {
                 }
             }
         }
+    }
+    fn tell_of_refused(&mut self, server: &ServerName, refused: &[ArchiveError]) {
+        let texts: Vec<String> = refused.iter().map(|error| one_line(error)).collect();
+        for (error, text) in refused.iter().zip(&texts) {
+            if !self.refused.contains(text) {
+                let hint = error.hint().unwrap_or_default();
+                warn!(%server, error = %text, hint, "a file in streaming/ is passed over");
+            }
+        }
+        self.refused = texts;
     }
 }
 

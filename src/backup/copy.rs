@@ -6,19 +6,23 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use super::error::BackupError;
+use super::member::Members;
+use super::pace::Pace;
+use super::parent::Parent;
 use super::queue::{WriterEnd, queue};
 use super::reader::{self, Event, Position, Span};
-use super::run::{Backup, Milestone, Tell};
+use super::run::{Backup, ClusterSize, Milestone, Tell};
 use super::session::{self, Session};
-use super::verdict;
 use super::wal::OwnWal;
 use super::writer::{Stored, Writer};
+use super::{damage, verdict};
 use super::{places, record::Record};
 use crate::manifest::Algorithm;
 use crate::output::Progress;
+use crate::repository::{BackupExtra, BackupInfo};
 use crate::service::{Shutdown, Urgency};
 use crate::wal::SegmentName;
-use crate::wire::{BaseBackupOptions, ManifestChecksum, ManifestOption};
+use crate::wire::{BaseBackupOptions, ManifestChecksum, ManifestOption, SqlState, WireError};
 
 /// The thread that stores a backup.
 #[derive(Debug)]
@@ -50,7 +54,12 @@ impl Backup<'_> {
             let path = self.plan.layout.tablespace(self.record.info.id, tablespace.oid);
             crate::disk::create_directories(disk, &path, crate::repository::DATA_MODE)?;
         }
-        if let Some(bytes) = session.sql.cluster_size {
+        let expected = match self.plan.size {
+            ClusterSize::Known(bytes) => Some(bytes),
+            _ => session.sql.cluster_size,
+        };
+        // How much has changed, nobody knows beforehand.
+        if let Some(bytes) = expected.filter(|_| self.parent.is_none()) {
             self.progress.total(bytes);
         }
         self.progress.phase("waiting for checkpoint");
@@ -81,19 +90,37 @@ impl Backup<'_> {
     ) -> Result<Span, BackupError> {
         let (sender, receiver, end) = queue();
         let disk = Arc::clone(&self.plan.disk);
-        let writer = Writer::new(disk, self.data.clone(), Algorithm::Crc32c);
+        // Without a manifest there is nothing to compare with.
+        let algorithm = if manifest_due { self.plan.checksums } else { Algorithm::None };
+        let members = Members::new(algorithm, session.page_checker()?);
+        let writer = Writer::new(disk, self.data.clone(), self.plan.form, members);
         let thread = std::thread::Builder::new()
             .name("backup-writer".to_owned())
             .spawn(move || writer.run(&receiver))
             .map_err(BackupError::Thread)?;
         self.writer = Some(WriterThread { end, thread });
         let options = self.options(manifest_due);
+        if let Some(parent) = &self.parent {
+            self.progress.phase("sending the parent's manifest");
+            let manifest = parent.read_manifest(self.plan.disk.as_ref())?;
+            session.walsender.upload_manifest(&manifest).await?;
+            self.progress.phase("waiting for checkpoint");
+        }
         let stream = session.walsender.base_backup(&options).await?;
-        let (progress, record) = (self.progress, &mut self.record);
-        let mut observe = |event: Event<'_>| notice(event, progress, record, started, tell);
+        let tablespaces = self.record.info.tablespaces.clone().unwrap_or_default();
+        let (progress, record, damage) = (self.progress, &mut self.record, &mut self.damage);
+        let mut observe = |event: Event<'_>| match event {
+            Event::Damaged(error) => {
+                *damage = Some(error);
+                Ok(())
+            }
+            event => notice(event, progress, record, started, tell),
+        };
         let (walsender, silence) = (&mut session.walsender, self.plan.silence);
+        let pace = Pace::new(&self.plan.limits, &tablespaces, tokio::time::Instant::now());
         let copied =
-            reader::copy(walsender, stream, sender, silence, progress, &mut observe).await?;
+            reader::copy(walsender, stream, sender, silence, pace, progress, &mut observe).await;
+        let copied = copied.map_err(|error| not_continued(error, self.parent.as_ref()))?;
         match (copied, self.writer.take()) {
             (Some(span), writer) => {
                 self.writer = writer;
@@ -111,16 +138,23 @@ impl Backup<'_> {
     fn options(&self, manifest_due: bool) -> BaseBackupOptions {
         let info = &self.record.info;
         BaseBackupOptions {
-            label: format!("Tapster backup {} {}", info.server_name, info.id),
+            label: self
+                .plan
+                .label
+                .clone()
+                .unwrap_or_else(|| format!("Tapster backup {} {}", info.server_name, info.id)),
             checkpoint: self.plan.checkpoint,
             // The server's own archiving is not ours to wait for: we look after the WAL.
             wait: false,
             max_rate_kib: self.plan.max_rate_kib,
-            // Without it, links in pg_tblspc are sent, and a long target fails the backup.
-            tablespace_map: true,
+            // Without it, links in pg_tblspc are sent, and a long target fails the backup. But a
+            // server that starts in a directory with a map puts its links to where they led.
+            tablespace_map: !self.plan.form.is_directory(),
+            compression: self.plan.form.compression(),
             verify_checksums: true,
             manifest: if manifest_due { ManifestOption::Yes } else { ManifestOption::No },
-            manifest_checksums: manifest_due.then_some(ManifestChecksum::Crc32c),
+            incremental: self.parent.is_some(),
+            manifest_checksums: manifest_due.then(|| asked(self.plan.checksums)),
             ..BaseBackupOptions::default()
         }
     }
@@ -138,14 +172,65 @@ impl Backup<'_> {
         self.progress.phase("verifying");
         let system = session.facts.system_identifier;
         let verdict = verdict::judge(stored, span, system, manifest_due)?;
+        if let Some(parent) = &self.parent {
+            parent.check_label(&verdict.label)?;
+        }
+        let said = self.damage.take().map(WireError::Refused);
+        let said = said.map(|error| session.walsender.command_error("BASE_BACKUP", error));
+        let rules = damage::Rules {
+            version: session.facts.version,
+            allowed: self.plan.allow_damaged_pages,
+            verified: manifest_due,
+        };
+        if let Some(damage) = damage::judge(stored, &verdict, said, &rules)? {
+            damage.write(self.plan.disk.as_ref(), &self.plan.layout, self.record.info.id)?;
+            tell(Milestone::Damaged(damage));
+        }
         tell(Milestone::Copied { took, verified: manifest_due });
         places::publish(self.plan.disk.as_ref(), &self.data, &stored.parts)?;
+        BackupExtra::of_lengths(&stored.plain_lengths).write(
+            self.plan.disk.as_ref(),
+            &self.plan.layout,
+            self.record.info.id,
+        )?;
+        if let Some(parent) = &self.parent {
+            let id = self.record.info.id;
+            parent.adopt(self.plan.disk.as_ref(), &self.plan.layout, id)?;
+        }
+        let passed = || stored.members.files.iter().map(|file| file.size).sum();
+        if self.parent.is_none() {
+            self.record.info.cluster_size.get_or_insert_with(passed);
+        }
         let size = stored.parts.iter().map(|part| part.length).sum();
         self.record.info.size = Some(size);
         self.record.info.deduplicated_size = Some(size);
         let ended = session::end_time(self.plan, session.begin_time, took).await;
         self.record.copied(span, verdict, took, ended)?;
         Ok(span)
+    }
+}
+
+/// The word of the command for an algorithm.
+fn asked(algorithm: Algorithm) -> ManifestChecksum {
+    match algorithm {
+        Algorithm::None => ManifestChecksum::None,
+        Algorithm::Crc32c => ManifestChecksum::Crc32c,
+        Algorithm::Sha224 => ManifestChecksum::Sha224,
+        Algorithm::Sha256 => ManifestChecksum::Sha256,
+        Algorithm::Sha384 => ManifestChecksum::Sha384,
+        Algorithm::Sha512 => ManifestChecksum::Sha512,
+    }
+}
+
+/// What a server says that has all it needs but the parent's WAL summaries.
+fn not_continued(error: BackupError, parent: Option<&Parent>) -> BackupError {
+    match (error, parent) {
+        (BackupError::Net(error), Some(parent))
+            if error.server_error().is_some_and(|said| said.code == SqlState::PREREQUISITE) =>
+        {
+            BackupError::NotContinued { id: parent.info.id, source: Box::new(error) }
+        }
+        (error, _) => error,
     }
 }
 
@@ -171,6 +256,14 @@ async fn beside(
     tokio::try_join!(copying, receiving).map(|(span, _)| span)
 }
 
+/// The tablespace of an archive, by its name, or by its number where that is all there is.
+fn tablespace_of(archive: &str, info: &BackupInfo) -> Option<String> {
+    let number = archive.split('.').next().unwrap_or_default();
+    let oid: u32 = number.parse().ok()?;
+    let known = info.tablespaces.iter().flatten().find(|tablespace| tablespace.oid == oid);
+    Some(known.map_or(number, |tablespace| &tablespace.name).to_owned())
+}
+
 /// What rare events of the copy mean.
 fn notice(
     event: Event<'_>,
@@ -194,9 +287,21 @@ fn notice(
             progress.phase("copying");
         }
         Event::Tablespaces(list) => record.holds(list),
-        Event::Archive(name) => progress.phase(&format!("copying {name}")),
-        Event::Manifest => progress.phase("receiving manifest"),
+        Event::Archive(name) => {
+            let tablespace = tablespace_of(name, &record.info);
+            progress.tablespace(tablespace.as_deref());
+            progress.phase(&match tablespace {
+                Some(tablespace) => format!("copying tablespace {tablespace}"),
+                None => "copying the data directory".to_owned(),
+            });
+        }
+        Event::Manifest => {
+            progress.tablespace(None);
+            progress.phase("receiving manifest");
+        }
         Event::End => progress.phase("waiting for the server's verdict"),
+        // Weighed when all else is known.
+        Event::Damaged(_) => {}
         Event::Notice(notice) => tracing::warn!("server says: {notice}"),
     }
     Ok(())

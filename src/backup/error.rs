@@ -2,16 +2,19 @@
 
 use std::io;
 
+use super::parent::ParentError;
 use super::verdict::Differences;
 use crate::archive::ArchiveError;
+use crate::codec::FramingError;
 use crate::conninfo::ConninfoError;
 use crate::disk::{DiskError, LockError};
 use crate::manifest::ManifestError;
 use crate::net::NetError;
+use crate::pages::DamagedPages;
 use crate::receive::ReceiveError;
-use crate::repository::RepositoryError;
+use crate::repository::{BackupId, RepositoryError};
 use crate::tar::TarError;
-use crate::wal::{ControlFileError, Lsn, SystemIdentifier};
+use crate::wal::{ControlFileError, Lsn, SystemIdentifier, Timeline};
 
 /// Why there is no backup, or none that may be believed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,19 @@ pub enum BackupError {
         value: String,
         /// What works instead.
         instead: &'static str,
+    },
+    /// Archives cannot be packed like that.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    /// The value of an option that cannot be understood.
+    #[error("{option} = {value} cannot be used: expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
     },
     /// An option without which there is nobody to talk to.
     #[error("{0} is not configured")]
@@ -83,12 +99,60 @@ pub enum BackupError {
         /// What is wrong with it.
         source: TarError,
     },
+    /// An archive that the server compressed, and that cannot be unpacked.
+    #[error("the server sent {archive} so that it cannot be unpacked")]
+    Unpack {
+        /// Its name.
+        archive: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A member that belongs nowhere.
+    #[error(
+        "the server sent {member} in {archive}, which is neither a file nor a link of a tablespace"
+    )]
+    Forbidden {
+        /// The archive.
+        archive: String,
+        /// The member.
+        member: String,
+    },
     /// A manifest that cannot be one.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// What came is not what the manifest lists.
     #[error("the server sent something else than its manifest lists: {0}")]
     Differs(Differences),
+    /// Pages of the cluster are damaged, and nobody has said that this is to be put up with.
+    #[error("{}", said(.pages))]
+    Damaged {
+        /// As found in what was sent; none where only the server has found some.
+        pages: DamagedPages,
+        /// What the server says itself.
+        source: Option<Box<NetError>>,
+    },
+    /// No server is built with such pages.
+    #[error("the server says that its pages have {0} bytes")]
+    PageSize(u32),
+    /// There is nothing that an incremental backup could continue.
+    #[error("cannot continue a backup")]
+    Parent(#[from] ParentError),
+    /// The server knows better.
+    #[error("the server cannot continue backup {id}")]
+    NotContinued {
+        /// Which.
+        id: BackupId,
+        /// What it says.
+        source: Box<NetError>,
+    },
+    /// What came builds on something else.
+    #[error("the server was to continue backup {id}, but its label says {}", continued(.found))]
+    OtherParent {
+        /// The parent.
+        id: BackupId,
+        /// As the label says.
+        found: Option<(Timeline, Lsn)>,
+    },
     /// The manifest speaks of another backup.
     #[error(
         "the manifest is about WAL from {listed_start} to {listed_end}, the backup about {start} to {end}"
@@ -111,6 +175,12 @@ pub enum BackupError {
         /// As the server says.
         expected: SystemIdentifier,
     },
+    /// Tablespaces that the server would leave out of the copy, and say nothing.
+    #[error(
+        "servers before 16 leave in-place tablespaces out of base backups, and this one has: {}",
+        .0.join(", ")
+    )]
+    InPlaceTablespaces(Vec<String>),
     /// A file without which the copy cannot start.
     #[error("the server did not send {0}")]
     Lacks(&'static str),
@@ -139,11 +209,31 @@ pub enum BackupError {
     Interrupted,
 }
 
+fn said(pages: &DamagedPages) -> String {
+    match pages.is_empty() {
+        true => "pages of the cluster are damaged".to_owned(),
+        false => format!("{} damaged page(s) in the cluster: {pages}", pages.count()),
+    }
+}
+
+fn continued(from: &Option<(Timeline, Lsn)>) -> String {
+    match from {
+        Some((timeline, lsn)) => format!("{lsn} on timeline {timeline}"),
+        None => "nothing of it".to_owned(),
+    }
+}
+
 impl BackupError {
+    /// Whether all has come, and what came is worth being looked at.
+    pub(super) fn keeps_files(&self) -> bool {
+        matches!(self, BackupError::Differs(_) | BackupError::Damaged { .. })
+    }
+
     /// One sentence for the operator, where there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
             BackupError::Unsupported { instead, .. } => Some((*instead).to_owned()),
+            BackupError::Framing(error) => Some(error.hint()),
             BackupError::NotConfigured(option) => {
                 Some(format!("set {option} in the server's section of the configuration"))
             }
@@ -161,7 +251,29 @@ impl BackupError {
                 "give the other cluster a server entry of its own, with its own directories"
                     .to_owned(),
             ),
+            BackupError::InPlaceTablespaces(_) => Some(
+                "move what is in them to a tablespace with a location, or to pg_default, and drop \
+                 them"
+                    .to_owned(),
+            ),
             BackupError::Tar { source, .. } => source.hint(),
+            BackupError::Parent(error) => error.hint(),
+            BackupError::NotContinued { .. } => Some(
+                "take a full backup; keep summarize_wal on, and wal_summary_keep_time longer than \
+                 the time between two backups"
+                    .to_owned(),
+            ),
+            BackupError::Damaged { pages, .. } if pages.has_broken_files() => {
+                Some("take the backup again, or a full one".to_owned())
+            }
+            BackupError::Damaged { .. } => Some(
+                "repair the relations from a backup that has them whole, and look at the disk of \
+                 the server; with --allow-damaged-pages the backup is taken with the damage in it"
+                    .to_owned(),
+            ),
+            BackupError::Forbidden { .. } => {
+                Some("make sure that the server is the one that you trust".to_owned())
+            }
             BackupError::Manifest(error) => error.hint(),
             BackupError::Control(error) => error.hint(),
             BackupError::ManifestSystem { .. } | BackupError::ControlSystem { .. } => Some(
@@ -169,6 +281,7 @@ impl BackupError {
                     .to_owned(),
             ),
             BackupError::Differs(_)
+            | BackupError::Unpack { .. }
             | BackupError::ManifestTooLong(_)
             | BackupError::ManifestRange { .. }
             | BackupError::Lacks(_) => Some(

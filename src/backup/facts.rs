@@ -18,7 +18,9 @@ pub(super) struct SqlFacts {
     ident_file: Option<String>,
     included_files: Option<Vec<String>>,
     tablespaces: Vec<Tablespace>,
-    summarize_wal: Option<bool>,
+    pub(super) summarize_wal: Option<bool>,
+    /// `segment_size`, in blocks.
+    pub(super) segment_blocks: Option<u32>,
     /// Sum of all tablespaces in bytes.
     pub(super) cluster_size: Option<u64>,
     /// Not on servers that hide it from the role.
@@ -26,7 +28,8 @@ pub(super) struct SqlFacts {
 }
 
 const SETTINGS: &str = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN \
-    ('data_directory', 'config_file', 'hba_file', 'ident_file', 'summarize_wal')";
+    ('data_directory', 'config_file', 'hba_file', 'ident_file', 'summarize_wal', \
+    'segment_size')";
 const INCLUDED: &str = "SELECT DISTINCT sourcefile FROM pg_catalog.pg_settings \
     WHERE sourcefile IS NOT NULL AND sourcefile NOT IN \
     (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'config_file') ORDER BY 1";
@@ -41,7 +44,10 @@ const CLOCK: &str = "SELECT (extract(epoch FROM t) * 1000000)::pg_catalog.int8, 
 
 impl SqlFacts {
     /// Asks the server.
-    pub(super) async fn ask(sql: &SqlClient) -> Result<SqlFacts, NetError> {
+    ///
+    /// To measure the cluster it looks at every file, which takes its time where there are many:
+    /// only where somebody wants to know the size.
+    pub(super) async fn ask(sql: &SqlClient, measured: bool) -> Result<SqlFacts, NetError> {
         let mut facts = SqlFacts::default();
         for row in sql.rows("look at the settings", SETTINGS).await? {
             let [Some(name), setting] = &row[..] else { continue };
@@ -50,6 +56,9 @@ impl SqlFacts {
                 "config_file" => facts.config_file = setting.clone(),
                 "hba_file" => facts.hba_file = setting.clone(),
                 "ident_file" => facts.ident_file = setting.clone(),
+                "segment_size" => {
+                    facts.segment_blocks = setting.as_ref().and_then(|blocks| blocks.parse().ok());
+                }
                 _ => facts.summarize_wal = setting.as_ref().map(|setting| setting == "on"),
             }
         }
@@ -65,12 +74,26 @@ impl SqlFacts {
             }
         }
         // Without these there is a backup as well; some roles may not ask.
-        let size = sql.value("measure the cluster", SIZE).await.ok();
-        facts.cluster_size = size.and_then(|size| size.parse().ok());
+        if measured {
+            let size = sql.value("measure the cluster", SIZE).await.ok();
+            facts.cluster_size = size.and_then(|size| size.parse().ok());
+        }
         let system = sql.value("identify the cluster", SYSTEM).await.ok();
         let system = system.and_then(|system| system.parse::<i64>().ok());
         facts.system = system.map(|system| SystemIdentifier(system.cast_unsigned()));
         Ok(facts)
+    }
+
+    /// Tablespaces beside those of the data directory.
+    pub(super) fn tablespaces(&self) -> &[Tablespace] {
+        &self.tablespaces
+    }
+
+    /// The names of those that are directories in `pg_tblspc` themselves: their location is
+    /// relative.
+    pub(super) fn in_place_tablespaces(&self) -> Vec<String> {
+        let in_place = self.tablespaces.iter().filter(|space| !space.location.starts_with('/'));
+        in_place.map(|space| space.name.clone()).collect()
     }
 
     /// Writes them down.

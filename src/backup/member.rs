@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::manifest::{Algorithm, FileTable, Hasher};
+use crate::pages::{PageChecker, PagedFile};
 use crate::tar::{Member, MemberKind, MemberPath};
 
 /// What is known of the members that have passed.
@@ -16,6 +17,8 @@ pub(super) struct Members {
     pub(super) label: Option<Vec<u8>>,
     /// Content of `global/pg_control`.
     pub(super) control: Option<Vec<u8>>,
+    /// Looks at the pages of relations.
+    pub(super) pages: PageChecker,
     open: Option<OpenMember>,
 }
 
@@ -34,8 +37,15 @@ const CONTROL: &[u8] = b"global/pg_control";
 
 impl Members {
     /// None so far; files are to be summed up with `algorithm`.
-    pub(super) fn new(algorithm: Algorithm) -> Members {
-        Members { algorithm, files: FileTable::new(), label: None, control: None, open: None }
+    pub(super) fn new(algorithm: Algorithm, pages: PageChecker) -> Members {
+        let files = FileTable::new();
+        Members { algorithm, files, label: None, control: None, pages, open: None }
+    }
+
+    /// Everything that is known, which is then no longer here.
+    pub(super) fn take(&mut self) -> Members {
+        let none = Members::new(self.algorithm, self.pages.clone());
+        std::mem::replace(self, none)
     }
 
     /// A member begins. `prefix` is what the manifest puts before names in this archive.
@@ -44,6 +54,13 @@ impl Members {
             return;
         }
         let path = member.path.as_bytes();
+        let paged = match prefix {
+            b"" => PagedFile::at(path),
+            _ => PagedFile::in_tablespace(path),
+        };
+        if let Some(file) = paged {
+            self.pages.begin(file);
+        }
         let kept = prefix.is_empty() && (path == LABEL || path == CONTROL);
         self.open = Some(OpenMember {
             size: member.size,
@@ -57,6 +74,7 @@ impl Members {
     pub(super) fn data(&mut self, bytes: &Bytes) {
         let Some(open) = &mut self.open else { return };
         open.hasher.update(bytes);
+        self.pages.push(bytes);
         if let Some(kept) = &mut open.kept {
             let room = KEPT_MAX - kept.len();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -67,6 +85,7 @@ impl Members {
     pub(super) fn end(&mut self, prefix: &[u8]) {
         let Some(open) = self.open.take() else { return };
         let path = open.path.as_bytes();
+        self.pages.end([prefix, path]);
         self.files.push_passed([prefix, path], open.size, self.algorithm, open.hasher.finish());
         match open.kept {
             Some(kept) if path == LABEL => self.label = Some(kept),

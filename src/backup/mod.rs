@@ -8,24 +8,43 @@
 
 mod error;
 mod facts;
+mod form;
 mod queue;
 mod member;
+mod tree;
+mod manifest_sink;
+mod output;
 mod archive_file;
+mod aside;
+mod durable;
 mod writer;
 mod reader;
 mod verdict;
+mod damage;
 mod record;
 mod places;
+mod kept;
 mod wal;
+mod pace;
+mod retry;
 mod segments;
 mod session;
+mod parent;
 mod copy;
 mod secure;
 mod run;
+mod rehearsal;
+mod settle;
 pub mod wishes;
 
 pub use error::BackupError;
-pub use run::{Milestone, Plan, Report, SILENCE, Wait, take};
+pub use form::{Form, Sent};
+pub use pace::Limits;
+pub use parent::ParentError;
+pub use rehearsal::{Rehearsal, ServerSeen, WalSource, rehearse};
+pub use retry::Retries;
+pub use run::{ClusterSize, Milestone, Plan, Report, SILENCE, Wait, take};
+pub use settle::settle;
 pub use verdict::DIFFERENCES_SHOWN;
 
 #[cfg(test)]

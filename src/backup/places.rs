@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, DiskError, FileKind, create_directories};
+use crate::disk::{Disk, DiskError, FileKind, create_directories, remove_content};
 use crate::repository::{BackupId, DATA_MODE, DIRECTORY_MODE, ServerLayout};
 
 /// Files until they may be believed: `base.tar.part`.
-const PART: &str = ".part";
+pub(super) const PART: &str = ".part";
 
-/// A file that is durable under its temporary name.
+/// A file or a directory that is durable under its temporary name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Part {
     path: PathBuf,
@@ -27,6 +27,28 @@ impl Part {
     pub(super) fn new(data: &Path, name: &str, length: u64) -> Part {
         Part { path: part_path(data, name), final_path: data.join(name), length }
     }
+
+    /// The directory that was written as [`part_directory`] says.
+    pub(super) fn directory(data: &Path, tablespace: Option<u32>, length: u64) -> Part {
+        let (path, final_path) = (part_directory(data, tablespace), directory(data, tablespace));
+        Part { path, final_path, length }
+    }
+}
+
+/// Where the data directory or a tablespace of a plain backup stands at last, beside or in place of
+/// `data`, the directory of the backup's data.
+pub(super) fn directory(data: &Path, tablespace: Option<u32>) -> PathBuf {
+    match tablespace {
+        Some(oid) => data.with_file_name(oid.to_string()),
+        None => data.to_owned(),
+    }
+}
+
+/// Where it stands until it may be believed.
+pub(super) fn part_directory(data: &Path, tablespace: Option<u32>) -> PathBuf {
+    let mut name = directory(data, tablespace).into_os_string();
+    name.push(PART);
+    PathBuf::from(name)
 }
 
 /// What the manifest puts before the names in an archive: tablespaces stand behind their link.
@@ -47,7 +69,8 @@ pub(super) fn create(
     Ok(data)
 }
 
-/// Gives the files their names, durably, and with them the directories that lead there.
+/// Gives files and directories their names, durably, and with them the directories that lead
+/// there. A directory takes the place of the empty one that was made for it.
 pub(super) fn publish(disk: &dyn Disk, data: &Path, parts: &[Part]) -> Result<(), DiskError> {
     for part in parts {
         disk.rename(&part.path, &part.final_path)?;
@@ -59,12 +82,19 @@ pub(super) fn publish(disk: &dyn Disk, data: &Path, parts: &[Part]) -> Result<()
 /// Removes what a failed backup has written. What cannot be removed stays: the failure that is
 /// being reported matters more.
 pub(super) fn clear(disk: &dyn Disk, data: &Path) {
-    let Ok(entries) = disk.list(data) else { return };
-    for entry in entries.into_iter().filter(|entry| entry.kind == FileKind::File) {
-        let name = entry.name.to_string_lossy();
-        if [".tar", PART].iter().any(|end| name.ends_with(end)) || name == super::writer::MANIFEST {
-            let _ = disk.remove_file(&data.join(&entry.name));
+    let Some(backup) = data.parent() else { return };
+    for entry in disk.list(backup).unwrap_or_default() {
+        let (path, name) = (backup.join(&entry.name), entry.name.to_string_lossy());
+        let is_space = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        if entry.kind != FileKind::Directory {
+            continue;
+        }
+        if name.ends_with(PART) {
+            let _ = remove_content(disk, &path).and_then(|()| disk.remove_directory(&path));
+        } else if path == data || is_space {
+            let _ = remove_content(disk, &path);
+            let _ = disk.sync_directory(&path);
         }
     }
-    let _ = disk.sync_directory(data);
+    let _ = disk.sync_directory(backup);
 }

@@ -11,9 +11,13 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::wal::Lsn;
+
 /// What the writer is asked for, in order.
 #[derive(Debug)]
 pub(super) enum Job {
+    /// The backup begins here in the WAL. Comes before everything else.
+    Start(Lsn),
     /// An archive begins.
     Archive {
         /// `base.tar` or `<oid>.tar`.
@@ -33,7 +37,7 @@ impl Job {
     fn weight(&self) -> usize {
         match self {
             Job::Data(bytes) | Job::Manifest(bytes) => bytes.len() + JOB_BYTES,
-            Job::Archive { .. } | Job::ArchiveEnd => JOB_BYTES,
+            Job::Start(_) | Job::Archive { .. } | Job::ArchiveEnd => JOB_BYTES,
         }
     }
 }

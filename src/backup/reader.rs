@@ -5,14 +5,16 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use super::error::BackupError;
+use super::pace::{self, Pace};
 use super::queue::{Job, QueueSender, WriterGone};
 use crate::net::{NetError, Walsender};
 use crate::output::Progress;
 use crate::wal::{Lsn, Timeline};
 use crate::wire::base_backup::{BackupEvent, BackupStream};
-use crate::wire::{Notice, Tablespace, WireError};
+use crate::wire::{Notice, ServerError, Tablespace, WireError};
 
 /// Rare events of a copy.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) enum Event<'a> {
     Manifest,
     /// All data has come; the server checks what it has to check.
     End,
+    /// The server has found damaged pages of its own.
+    Damaged(ServerError),
     /// The server remarks something.
     Notice(&'a Notice),
 }
@@ -71,10 +75,12 @@ pub(super) async fn copy(
     mut stream: BackupStream,
     queue: QueueSender,
     silence: Duration,
+    mut pace: Pace,
     progress: &dyn Progress,
     observe: Observer<'_>,
 ) -> Result<Option<Span>, BackupError> {
-    let fault = match read(session, &mut stream, &queue, silence, progress, observe).await {
+    let reading = read(session, &mut stream, &queue, silence, &mut pace, progress, observe);
+    let fault = match reading.await {
         Ok(span) => return Ok(Some(span)),
         Err(fault) => fault,
     };
@@ -101,6 +107,7 @@ async fn read(
     stream: &mut BackupStream,
     queue: &QueueSender,
     silence: Duration,
+    pace: &mut Pace,
     progress: &dyn Progress,
     observe: Observer<'_>,
 ) -> Result<Span, Fault> {
@@ -108,6 +115,7 @@ async fn read(
     let mut span = Open::default();
     let mut done = 0_u64;
     loop {
+        let before = done;
         while let Some(event) = stream.next(input).map_err(Fault::Wire)? {
             match event {
                 BackupEvent::ArchiveData(bytes) => {
@@ -117,10 +125,14 @@ async fn read(
                 BackupEvent::ManifestData(bytes) => queue.push(Job::Manifest(bytes)).await?,
                 BackupEvent::ArchiveBegin { name, tablespace, .. } => {
                     observe(Event::Archive(&name)).map_err(Fault::Refused)?;
+                    pace.begin(tablespace, Instant::now());
                     queue.push(Job::Archive { name, tablespace }).await?;
                 }
                 BackupEvent::ArchiveEnd => queue.push(Job::ArchiveEnd).await?,
                 event => {
+                    if let BackupEvent::Start { lsn, .. } = event {
+                        queue.push(Job::Start(lsn)).await?;
+                    }
                     if let Some(span) = span.handle(event, observe)? {
                         return Ok(span);
                     }
@@ -128,6 +140,9 @@ async fn read(
             }
         }
         progress.done(done);
+        if let Some(until) = pace.moved(done - before, Instant::now()) {
+            pace::rest(until).await;
+        }
         if input.capacity() - input.len() < READ_MIN {
             input.reserve(READ_BUFFER);
         }
@@ -166,6 +181,7 @@ impl Open {
             BackupEvent::Tablespaces(list) => observe(Event::Tablespaces(&list)),
             BackupEvent::ManifestBegin => observe(Event::Manifest),
             BackupEvent::Notice(notice) => observe(Event::Notice(&notice)),
+            BackupEvent::Damaged(error) => observe(Event::Damaged(error)),
             BackupEvent::Ready => {
                 // The stream gives both before.
                 let both = self.start.zip(self.end);

@@ -110,14 +110,16 @@ impl Record {
     }
 
     /// It did not come to an end. What cannot be written is logged: the failure that is being
-    /// reported matters more.
-    pub(super) fn failed(&mut self, error: &BackupError) {
+    /// reported matters more. Whether it is on record.
+    pub(super) fn failed(&mut self, error: &BackupError) -> bool {
         self.info.status = BackupStatus::Failed;
         self.info.error = Some(format!("failure copying files ({})", one_line(error)));
-        if let Err(error) = self.write() {
-            let error = one_line(&error);
+        let written = self.write();
+        if let Err(error) = &written {
+            let error = one_line(error);
             tracing::error!(backup = %self.info.id, %error, "cannot record that the backup failed");
         }
+        written.is_ok()
     }
 }
 
@@ -145,10 +147,15 @@ pub(super) fn bury_the_dead(
         let Ok(mut info) = BackupInfo::read(disk, layout, id) else { continue };
         any_copied |= info.is_copied();
         if matches!(info.status, BackupStatus::Empty | BackupStatus::Started) {
+            // What rsync has left may serve the next backup; a copy over the protocol serves
+            // nobody. The record comes last: whoever is killed meanwhile has not buried it.
+            if info.mode == Some(BackupMode::Postgres) {
+                super::places::clear(disk, &layout.data(id));
+            }
+            super::parent::disown(disk, layout, &info)?;
             info.status = BackupStatus::Failed;
             info.error = Some("the process that took the backup was killed".to_owned());
             info.write(disk, layout)?;
-            super::places::clear(disk, &layout.data(id));
         }
     }
     Ok(any_copied)

@@ -9,9 +9,7 @@ use super::segments;
 use super::session::{self, Session};
 use super::wal::OwnWal;
 use crate::archive::Archiver;
-use crate::disk::LockFile;
 use crate::output::one_line;
-use crate::repository::Lock;
 use crate::service::{Shutdown, Urgency};
 use crate::wal::{SegmentName, WalFileName};
 
@@ -49,9 +47,9 @@ pub(super) async fn secure(
             tell(Milestone::Archived(archived));
         }
     }
-    let mut archiver = Archiver::new(plan.disk.clone(), plan.layout.clone());
+    let mut archiver = Archiver::new(plan.disk.clone(), plan.layout.clone(), plan.archive);
     loop {
-        let archived = sweep(plan, &mut archiver)?;
+        let archived = sweep(&mut archiver)?;
         if !archived.is_empty() {
             tell(Milestone::Archived(archived));
         }
@@ -85,8 +83,8 @@ async fn fetch(
     patience.restart();
     complete(plan, own, span, whole, patience).await?;
     // What was stored before may have holes that lie in the backup: begin anew at the first.
-    let mut archiver = Archiver::new(plan.disk.clone(), plan.layout.clone());
-    let archived = sweep(plan, &mut archiver)?;
+    let mut archiver = Archiver::new(plan.disk.clone(), plan.layout.clone(), plan.archive);
+    let archived = sweep(&mut archiver)?;
     let missing = segments::missing(plan.disk.as_ref(), &plan.layout, needed)?;
     let first = missing.first().and_then(|name| Some((name.timeline(), name.number(size)?)));
     if let Some((timeline, number)) = first.filter(|(_, number)| number.start(size) < whole) {
@@ -122,11 +120,11 @@ async fn complete(
 }
 
 /// Archives what stands finished in `streaming/`, unless somebody else is at it.
-fn sweep(plan: &Plan, archiver: &mut Archiver) -> Result<Vec<WalFileName>, BackupError> {
-    let Ok(_lock) = LockFile::acquire(&plan.layout.lock(Lock::ArchiveWal)) else {
-        return Ok(Vec::new());
+fn sweep(archiver: &mut Archiver) -> Result<Vec<WalFileName>, BackupError> {
+    let swept = match archiver.sweep() {
+        Err(error) if error.is_busy() => return Ok(Vec::new()),
+        result => result?,
     };
-    let swept = archiver.sweep()?;
     for (name, path) in &swept.duplicates {
         let path = path.display();
         tracing::error!(%name, %path, "another file is archived under this name; moved aside");

@@ -1,5 +1,6 @@
 //! The connections of a backup, and what they tell before anything is copied.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::Plan;
@@ -8,6 +9,7 @@ use super::facts::{SqlFacts, server_time};
 use crate::conninfo::ConnectOptions;
 use crate::net::{NetError, ServerFacts, SqlClient, Walsender};
 use crate::output::one_line;
+use crate::pages::{PageChecker, PageLayout, PageSize};
 use crate::repository::{BackupId, BackupTime, Identity};
 use crate::wal::{Timeline, TimelineHistory};
 use crate::wire::SlotName;
@@ -20,14 +22,21 @@ pub(super) struct Session {
     pub(super) sql: SqlFacts,
     /// By the server's clock.
     pub(super) begin_time: BackupTime,
+    /// Whether the slot of the permanent receiver is in use, so that it keeps what we need.
+    pub(super) receiver_keeps_wal: bool,
 }
 
 impl Session {
     /// Connects and asks.
     pub(super) async fn open(plan: &Plan) -> Result<Session, BackupError> {
         let client = SqlClient::connect(&plan.sql, &plan.application_name).await?;
-        let sql = SqlFacts::ask(&client).await?;
+        let sql = SqlFacts::ask(&client, plan.size.is_asked()).await?;
         let begin_time = server_time(&client).await?;
+        let receiver_keeps_wal = match &plan.receiver_slot {
+            // Unknown is no: a slot of our own then keeps the WAL as well.
+            Some(name) => client.slot(name).await.ok().flatten().is_some_and(|slot| slot.active),
+            None => false,
+        };
         drop(client);
         let mut walsender = Walsender::connect(&plan.streaming, &plan.application_name).await?;
         let facts = ServerFacts::ask(&mut walsender).await?;
@@ -35,20 +44,41 @@ impl Session {
         if let Some(sql) = sql.system.filter(|&sql| sql != streaming) {
             return Err(BackupError::TwoClusters { sql, streaming });
         }
-        Ok(Session { walsender, facts, sql, begin_time })
+        let in_place = sql.in_place_tablespaces();
+        if !in_place.is_empty() && !facts.version.sends_in_place_tablespaces() {
+            return Err(BackupError::InPlaceTablespaces(in_place));
+        }
+        Ok(Session { walsender, facts, sql, begin_time, receiver_keeps_wal })
     }
 
     /// Makes sure that the repository is this cluster's, and that it says so from now on.
     pub(super) fn claim_repository(&self, plan: &Plan) -> Result<(), BackupError> {
+        Ok(self.identity().establish(plan.disk.as_ref(), &plan.layout)?)
+    }
+
+    /// Which cluster it is.
+    pub(super) fn identity(&self) -> Identity {
         let version = self.facts.version.major().to_string();
-        let identity = Identity { system_identifier: self.facts.system_identifier, version };
-        Ok(identity.establish(plan.disk.as_ref(), &plan.layout)?)
+        Identity { system_identifier: self.facts.system_identifier, version }
+    }
+
+    /// Looks at the pages of a copy of this cluster.
+    pub(super) fn page_checker(&self) -> Result<PageChecker, BackupError> {
+        let block_size = self.facts.block_size;
+        let page_size = PageSize::new(block_size).ok_or(BackupError::PageSize(block_size))?;
+        let usual = PageLayout::usual(page_size);
+        let segment_blocks = self.sql.segment_blocks.unwrap_or(usual.segment_blocks);
+        let layout = PageLayout { page_size, segment_blocks };
+        Ok(PageChecker::new(layout, self.facts.data_checksums))
     }
 
     /// Has the server keep all WAL from now on until this session ends. Not being able to is no
     /// reason not to back up: WAL is received while the copy is made, and mostly in time.
     pub(super) async fn hold_wal(&mut self, id: BackupId) {
-        let name = format!("tapster_{}_{}", id.as_str().to_lowercase(), std::process::id());
+        // A try whose connection broke may have its slot for a while yet.
+        static TRY: AtomicU32 = AtomicU32::new(1);
+        let (id, attempt) = (id.as_str().to_lowercase(), TRY.fetch_add(1, Ordering::Relaxed));
+        let name = format!("tapster_{id}_{}_{attempt}", std::process::id());
         let Ok(name) = SlotName::new(&name) else { return };
         if let Err(error) = self.walsender.create_slot(&name, true, true).await {
             let error = one_line(&error);

@@ -65,15 +65,16 @@ fn check_manifest(
     span: Span,
     expected: SystemIdentifier,
 ) -> Result<(), BackupError> {
-    if stored.manifest.is_empty() {
-        return Err(BackupError::Lacks("backup_manifest"));
-    }
-    let manifest = Manifest::parse(&stored.manifest)?;
+    let manifest: &Manifest = match &stored.manifest {
+        None => return Err(BackupError::Lacks("backup_manifest")),
+        Some(Err(error)) => return Err(error.clone().into()),
+        Some(Ok(manifest)) => manifest,
+    };
     if let Some(listed) = manifest.system.filter(|&listed| listed != expected) {
         return Err(BackupError::ManifestSystem { listed, expected });
     }
     // Newest first: the oldest range begins with the backup, the newest ends with it.
-    let ranges = manifest.wal_ranges;
+    let ranges = &manifest.wal_ranges;
     let listed_start = ranges.last().map_or(Lsn::INVALID, |range| range.start);
     let listed_end = ranges.first().map_or(Lsn::INVALID, |range| range.end);
     let (start, end) = (span.start.lsn, span.end.lsn);

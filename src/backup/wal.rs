@@ -14,7 +14,10 @@ use crate::disk::LockFile;
 use crate::net::{ServerFacts, Walsender};
 use crate::output::one_line;
 use crate::receive::stored::Places;
-use crate::receive::{End, Preparation, ReceiveError, Receiver, Synchronous, Target};
+use crate::receive::{
+    End, Inspection, Preparation, ReceiveError, Receiver, Synchronous, Target, WhenFull,
+    start_inspection,
+};
 use crate::service::Shutdown;
 use crate::wal::{Lsn, SegmentSize, SystemIdentifier, Timeline};
 use crate::wire::Retry;
@@ -26,6 +29,8 @@ pub(super) struct OwnWal<'a> {
     system: SystemIdentifier,
     session: Walsender,
     receiver: Receiver,
+    /// Looks into what is received; ends behind the receiver.
+    _inspection: Option<Inspection>,
     /// Where to go on.
     next: Option<(Timeline, Lsn)>,
     /// Held for as long as we write to `streaming/`.
@@ -49,6 +54,12 @@ impl<'a> OwnWal<'a> {
             return Err(BackupError::OtherWal { stored, found });
         }
         let session = connect(plan, found).await?;
+        let inspection = start_inspection(
+            &plan.disk,
+            &plan.layout,
+            (facts.segment_size, facts.system_identifier),
+            &Arc::default(),
+        );
         let receiver = Receiver {
             server: plan.layout.server().to_string(),
             target: Target {
@@ -58,6 +69,11 @@ impl<'a> OwnWal<'a> {
                 synchronous: Synchronous::new(false),
                 preparation: Preparation::InTurn,
                 completed: None,
+                direct: true,
+                when_full: WhenFull::Fail,
+                queue_bytes: Target::QUEUE_BYTES,
+                inspection: inspection.as_ref().map(Inspection::queue),
+                meters: Arc::default(),
             },
             wals: plan.layout.wals().to_owned(),
             slot: None,
@@ -65,7 +81,15 @@ impl<'a> OwnWal<'a> {
             floor: Lsn::INVALID,
             known: None,
         };
-        Ok(OwnWal { plan, system: found, session, receiver, next: None, _lock: lock })
+        Ok(OwnWal {
+            plan,
+            system: found,
+            session,
+            receiver,
+            _inspection: inspection,
+            next: None,
+            _lock: lock,
+        })
     }
 
     /// Begins at what the backup needs, or before it where the archive ends.

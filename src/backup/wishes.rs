@@ -1,25 +1,23 @@
 //! What the configuration asks of a backup, and what of it this release does.
 
 use super::error::BackupError;
+use super::form::{Form, Sent};
+use crate::codec::{Codec, Framing, FramingError, WORKERS_MOST};
 use crate::config::{BackupMethod, ServerConfig, Value};
+use crate::wire::{CompressionAlgorithm, ServerVersion};
 
 /// Refuses what would otherwise be silently done in another way: a copy that somebody takes for
 /// encrypted and is not is worse than none.
 ///
 /// # Errors
 /// The first option that asks for something else.
-pub fn check(server: &ServerConfig) -> Result<(), BackupError> {
+pub fn check(server: &ServerConfig, method: BackupMethod) -> Result<(), BackupError> {
     let refuse = |option, value: &str, instead| {
         Err(BackupError::Unsupported { option, value: value.to_owned(), instead })
     };
-    if server.backup_method != BackupMethod::Postgres {
+    if method != BackupMethod::Postgres {
         let instead = "set backup_method = postgres; the other methods come in a later release";
-        return refuse("backup_method", server.backup_method.word(), instead);
-    }
-    if let Some(compression) = server.backup_compression.as_deref().filter(|word| *word != "none") {
-        let instead = "set backup_compression = none, or remove the line; compressed backups come \
-                       in the next release";
-        return refuse("backup_compression", compression, instead);
+        return refuse("backup_method", method.word(), instead);
     }
     match server.settings.get("encryption") {
         Some(Value::Text(encryption)) if encryption != "none" => {
@@ -28,6 +26,63 @@ pub fn check(server: &ServerConfig) -> Result<(), BackupError> {
         }
         _ => Ok(()),
     }
+}
+
+/// How the configuration wants the backup to be stored; `jobs` threads pack it, if that was typed.
+///
+/// # Errors
+/// In a way that this release does not know.
+pub fn form(server: &ServerConfig, jobs: Option<u32>) -> Result<Form, BackupError> {
+    let text = |option| match server.settings.get(option) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let Some(word) = server.backup_compression.as_deref() else { return Ok(Form::Directory(None)) };
+    let (level, workers) = (server.backup_compression_level, server.backup_compression_workers);
+    // The configuration refuses `plain` where the server does not compress.
+    let is_plain = text("backup_compression_format") == Some("plain");
+    if text("backup_compression_location") == Some("server") && word != "none" {
+        let sent = sent(word, level, workers)?;
+        return Ok(if is_plain { Form::Directory(Some(sent)) } else { Form::AsSent(sent) });
+    }
+    match is_plain {
+        true => Ok(Form::Directory(None)),
+        false => {
+            let workers = jobs.map(u64::from).or(workers);
+            Ok(Form::Archives(Framing::choose(word, level, workers)?))
+        }
+    }
+}
+
+/// Compression by the server.
+fn sent(word: &str, level: Option<u64>, workers: Option<u64>) -> Result<Sent, FramingError> {
+    let (algorithm, codec, least, most) = match word {
+        "gzip" => (CompressionAlgorithm::Gzip, Codec::Gzip, 1, 9),
+        "lz4" => (CompressionAlgorithm::Lz4, Codec::Lz4, 0, 12),
+        "zstd" => (CompressionAlgorithm::Zstd, Codec::Zstd, 1, 22),
+        other => return Err(FramingError::Codec(other.to_owned())),
+    };
+    if let Some(level) = level.filter(|level| !(u64::from(least)..=u64::from(most)).contains(level))
+    {
+        return Err(FramingError::Level { codec, level, least, most });
+    }
+    if let Some(workers) = workers.filter(|workers| !(1..=WORKERS_MOST).contains(workers)) {
+        return Err(FramingError::Workers(workers));
+    }
+    let workers = workers.map(|workers| workers as u32);
+    Ok(Sent { algorithm, level: level.map(|level| level as i32), workers })
+}
+
+/// Refuses compression by a server that cannot, before anything is recorded.
+pub(super) fn check_version(form: Form, version: ServerVersion) -> Result<(), BackupError> {
+    if form.sent().is_none() || version.compresses_backups() {
+        return Ok(());
+    }
+    Err(BackupError::Unsupported {
+        option: "backup_compression_location",
+        value: format!("server on PostgreSQL {}", version.major()),
+        instead: "set backup_compression_location = client: servers compress from 15 on",
+    })
 }
 
 /// What the configuration asks for and this release does not do, or does otherwise, each a
@@ -41,27 +96,5 @@ pub fn without_effect(server: &ServerConfig) -> Vec<String> {
     ];
     let is_set = |option: &&str| matches!(server.settings.get(option), Some(Value::Text(text)) if !text.is_empty());
     let not_run = |option| format!("{option} is not run: hook scripts come in a later release");
-    let mut sentences: Vec<String> = SCRIPTS.into_iter().filter(is_set).map(not_run).collect();
-    if server.retry_times > 0 {
-        sentences.push(
-            "basebackup_retry_times has no effect: a copy that fails is not tried again by this \
-             release"
-                .to_owned(),
-        );
-    }
-    if let (Some(asked), Some(used)) = (server.bandwidth_limit, max_rate_kib(server))
-        && asked / 1024 != u64::from(used)
-    {
-        let asked = asked / 1024;
-        sentences.push(format!(
-            "bandwidth_limit = {asked} is outside of what servers accept, 32 to 1048576 KiB a \
-             second: {used} is used"
-        ));
-    }
-    sentences
-}
-
-/// `bandwidth_limit` in the unit of MAX_RATE, within its bounds. Source: manual, BASE_BACKUP.
-pub fn max_rate_kib(server: &ServerConfig) -> Option<u32> {
-    server.bandwidth_limit.map(|bytes| (bytes / 1024).clamp(32, 1 << 20) as u32)
+    SCRIPTS.into_iter().filter(is_set).map(not_run).collect()
 }

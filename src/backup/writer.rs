@@ -8,12 +8,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::archive_file::ArchiveFile;
+use super::aside::Aside;
+use super::durable::{Roots, Space};
 use super::error::BackupError;
+use super::form::Form;
+use super::manifest_sink::{MANIFEST, ManifestSink, Said};
 use super::member::Members;
-use super::places::{Part, part_path};
+use super::output::Output;
+use super::places::{self, Part, part_path};
 use super::queue::{Job, QueueReceiver};
-use crate::disk::Disk;
-use crate::manifest::Algorithm;
+use super::tree::{LINKS, TreeOutput};
+use crate::disk::{Disk, DiskError, DiskFile};
 
 /// Stores the archives and the manifest of one backup.
 #[derive(Debug)]
@@ -21,35 +26,55 @@ pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     /// `base/<id>/data`, which exists.
     data: PathBuf,
+    form: Form,
     members: Members,
-    archive: Option<(String, ArchiveFile)>,
+    /// The archive that is coming, and the name of its file.
+    archive: Option<(String, Archive)>,
     parts: Vec<Part>,
-    manifest: Vec<u8>,
+    plain_lengths: Vec<(String, u64)>,
+    /// Tablespaces that are stored as directories.
+    spaces: Vec<Space>,
+    manifest: Option<ManifestSink>,
+}
+
+/// How an archive comes.
+#[derive(Debug)]
+enum Archive {
+    Direct(Box<ArchiveFile>),
+    /// Compressed by the server.
+    Aside(Box<Aside>),
+}
+
+impl Archive {
+    fn take(&mut self, bytes: Bytes, members: &mut Members) -> Result<(), BackupError> {
+        match self {
+            Archive::Direct(archive) => archive.take(bytes, members),
+            Archive::Aside(aside) => aside.take(bytes),
+        }
+    }
 }
 
 /// What was stored: durable, under temporary names.
 #[derive(Debug)]
 pub(super) struct Stored {
-    /// The files.
+    /// The files, or the directories.
     pub(super) parts: Vec<Part>,
+    /// Of archives that the server has compressed: how long they are unpacked.
+    pub(super) plain_lengths: Vec<(String, u64)>,
     /// What was in them.
     pub(super) members: Members,
-    /// The manifest as it came; empty when none did.
-    pub(super) manifest: Vec<u8>,
+    /// What the manifest says, or what is wrong with it; `None` when none came.
+    pub(super) manifest: Option<Said>,
 }
 
-/// The name of the manifest in a backup.
-pub(super) const MANIFEST: &str = "backup_manifest";
-
-/// Twenty million files with long names; the manifest is held in memory.
-const MANIFEST_MAX: u64 = 4 << 30;
 const FILE_MODE: u32 = 0o600;
 
 impl Writer {
-    /// A writer into `data`; files are to be summed up with `algorithm`.
-    pub(super) fn new(disk: Arc<dyn Disk>, data: PathBuf, algorithm: Algorithm) -> Writer {
-        let members = Members::new(algorithm);
-        Writer { disk, data, members, archive: None, parts: Vec::new(), manifest: Vec::new() }
+    /// A writer into `data`; `members` sums the files up and looks at those of relations.
+    pub(super) fn new(disk: Arc<dyn Disk>, data: PathBuf, form: Form, members: Members) -> Writer {
+        let (parts, plain_lengths) = (Vec::new(), Vec::new());
+        let (archive, spaces, manifest) = (None, Vec::new(), None);
+        Writer { disk, data, form, members, archive, parts, plain_lengths, spaces, manifest }
     }
 
     /// Takes jobs until the reader ends.
@@ -62,47 +87,128 @@ impl Writer {
                         archive.take(bytes, &mut self.members)?;
                     }
                 }
+                Job::Start(lsn) => self.members.pages.start(lsn),
                 Job::Archive { name, tablespace } => self.begin(name, tablespace)?,
                 Job::ArchiveEnd => self.end()?,
-                Job::Manifest(bytes) => self.take_manifest(&bytes)?,
+                Job::Manifest(bytes) => self.take_manifest(bytes)?,
             }
         }
-        if !self.manifest.is_empty() {
-            self.store_manifest()?;
-        }
-        self.disk.sync_directory(&self.data)?;
-        Ok(Stored { parts: self.parts, members: self.members, manifest: self.manifest })
+        let manifest = match self.form.is_directory() {
+            true => self.complete_directories()?,
+            false => self.complete_archives()?,
+        };
+        let Writer { parts, plain_lengths, members, .. } = self;
+        Ok(Stored { parts, plain_lengths, members, manifest })
     }
 
     fn begin(&mut self, name: String, tablespace: Option<u32>) -> Result<(), BackupError> {
-        let prefix = super::places::manifest_prefix(tablespace);
-        let file = self.disk.create(&part_path(&self.data, &name), FILE_MODE)?;
-        let archive = ArchiveFile::new(file, String::clone(&name), prefix);
-        self.archive = Some((name, archive));
+        let prefix = places::manifest_prefix(tablespace);
+        let stored = self.form.file_name(&name);
+        let output = match self.form {
+            Form::Directory(_) => self.begin_directory(&name, tablespace, &prefix)?,
+            Form::Archives(framing) => Output::new(self.create(&stored)?, framing)?,
+            Form::AsSent(_) => Output::Nowhere,
+        };
+        let archive = ArchiveFile::new(output, String::clone(&name), prefix);
+        let archive = match self.form.sent() {
+            None => Archive::Direct(Box::new(archive)),
+            Some(sent) => {
+                let as_sent = match self.form.is_directory() {
+                    true => None,
+                    false => Some(Output::new(self.create(&stored)?, None)?),
+                };
+                let members = self.members.take();
+                let aside = Aside::start(sent.codec(), name, as_sent, archive, members)?;
+                Archive::Aside(Box::new(aside))
+            }
+        };
+        self.archive = Some((stored, archive));
         Ok(())
     }
 
+    fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, DiskError> {
+        self.disk.create(&part_path(&self.data, name), FILE_MODE)
+    }
+
+    fn begin_directory(
+        &mut self,
+        name: &str,
+        tablespace: Option<u32>,
+        prefix: &[u8],
+    ) -> Result<Output, DiskError> {
+        let root = places::part_directory(&self.data, tablespace);
+        if let Some(oid) = tablespace {
+            let (prefix, root) = (prefix.into(), PathBuf::clone(&root));
+            self.spaces.push(Space { oid, prefix, root });
+        }
+        let disk = Arc::clone(&self.disk);
+        TreeOutput::create(disk, root, name, tablespace.is_some()).map(Output::Tree)
+    }
+
     fn end(&mut self) -> Result<(), BackupError> {
-        if let Some((name, archive)) = self.archive.take() {
-            let length = archive.finish()?;
+        let Some((name, archive)) = self.archive.take() else { return Ok(()) };
+        let length = match archive {
+            Archive::Direct(archive) => archive.finish()?,
+            Archive::Aside(aside) => {
+                let lengths = aside.finish(&mut self.members)?;
+                if !self.form.is_directory() {
+                    self.plain_lengths.push((String::clone(&name), lengths.plain));
+                }
+                lengths.stored
+            }
+        };
+        if !self.form.is_directory() {
             self.parts.push(Part::new(&self.data, &name, length));
         }
         Ok(())
     }
 
-    fn take_manifest(&mut self, bytes: &Bytes) -> Result<(), BackupError> {
-        if (self.manifest.len() + bytes.len()) as u64 > MANIFEST_MAX {
-            return Err(BackupError::ManifestTooLong(MANIFEST_MAX));
+    fn take_manifest(&mut self, bytes: Bytes) -> Result<(), BackupError> {
+        if self.manifest.is_none() {
+            let path = match self.form {
+                Form::Directory(_) => places::part_directory(&self.data, None).join(MANIFEST),
+                _ => part_path(&self.data, MANIFEST),
+            };
+            self.manifest = Some(ManifestSink::create(self.disk.as_ref(), &path)?);
         }
-        self.manifest.extend_from_slice(bytes);
-        Ok(())
+        self.manifest.as_mut().map_or(Ok(()), |sink| sink.take(bytes))
     }
 
-    fn store_manifest(&mut self) -> Result<(), BackupError> {
-        let file = self.disk.create(&part_path(&self.data, MANIFEST), FILE_MODE)?;
-        file.write_all_at(&self.manifest, 0)?;
-        file.sync_all()?;
-        self.parts.push(Part::new(&self.data, MANIFEST, self.manifest.len() as u64));
-        Ok(())
+    fn complete_archives(&mut self) -> Result<Option<Said>, BackupError> {
+        let mut said = None;
+        if let Some(sink) = self.manifest.take() {
+            let (length, manifest) = sink.finish()?;
+            self.parts.push(Part::new(&self.data, MANIFEST, length));
+            said = Some(manifest);
+        }
+        self.disk.sync_directory(&self.data)?;
+        Ok(said)
+    }
+
+    /// Links to where the tablespaces will stand, as Barman makes them, and the manifest in its
+    /// place; then every file is made durable.
+    fn complete_directories(&mut self) -> Result<Option<Said>, BackupError> {
+        let main = places::part_directory(&self.data, None);
+        let links = main.join(LINKS);
+        for space in &self.spaces {
+            let target = places::directory(&self.data, Some(space.oid));
+            let name = target.file_name().unwrap_or_default();
+            self.disk.symlink(&target, &links.join(name))?;
+        }
+        if !self.spaces.is_empty() {
+            self.disk.sync_directory(&links)?;
+        }
+        let manifest = self.manifest.take().map(ManifestSink::finish).transpose()?;
+        let (manifest_length, said) =
+            manifest.map_or((0, None), |(length, said)| (length, Some(said)));
+        let roots = Roots { main: &main, tablespaces: &self.spaces };
+        roots.sync(self.disk.as_ref(), &self.members.files)?;
+        self.disk.sync_directory(&main)?;
+        let files: u64 = self.members.files.iter().map(|file| file.size).sum();
+        for space in &self.spaces {
+            self.parts.push(Part::directory(&self.data, Some(space.oid), 0));
+        }
+        self.parts.push(Part::directory(&self.data, None, files + manifest_length));
+        Ok(said)
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! [`Catalog`] reads it once; what follows from it is computed by pure functions.
 
+pub mod instants;
+mod files;
 mod find;
 mod usage;
 mod wal;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -13,14 +16,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use files::{base_files, required_wal};
 pub use find::{FindError, SHORTCUTS, parse_backup_name};
 pub use usage::WalUsage;
 pub use wal::{ArchivedWal, Gap, StoredWal, WalState, wal_state};
+pub use walk::{filled, walk};
 
 use crate::disk::{self, Disk};
 use crate::repository::{
-    BackupId, BackupInfo, BackupStatus, BackupTime, RepositoryError, ServerLayout, ServerName,
-    XlogDb, backup_info, rebuild,
+    BackupId, BackupInfo, BackupStatus, BackupTime, Hole, Holes, RepositoryError, ServerLayout,
+    ServerName, XlogDb, backup_info, rebuild,
 };
 pub use crate::retention::Keep;
 use crate::retention::{Candidate, RetentionPolicy, Standing};
@@ -35,6 +40,7 @@ pub struct Catalog {
     keeps: BTreeMap<BackupId, Keep>,
     wal: ArchivedWal,
     histories: Vec<TimelineHistory>,
+    holes: Holes,
 }
 
 impl Catalog {
@@ -56,7 +62,9 @@ impl Catalog {
         let wal = ArchivedWal::from_lines(XlogDb::read(disk, layout)?.lines);
         let histories = wal.history_files().filter_map(|tl| read_history(disk, layout, tl));
         let histories = histories.collect();
-        Ok(Catalog { server: layout.server().clone(), backups, damaged, keeps, wal, histories })
+        let holes = Holes::read(disk, layout)?;
+        let server = layout.server().clone();
+        Ok(Catalog { server, backups, damaged, keeps, wal, histories, holes })
     }
 
     /// The same, with WAL as it stands in the tree rather than in the xlog database: slower,
@@ -94,6 +102,11 @@ impl Catalog {
     /// The history files that could be read, in the order of timelines.
     pub fn histories(&self) -> &[TimelineHistory] {
         &self.histories
+    }
+
+    /// WAL that is lost, as it is recorded.
+    pub fn holes(&self) -> &Holes {
+        &self.holes
     }
 
     /// Whether and how the user keeps a backup.
@@ -171,6 +184,25 @@ impl Catalog {
             Some((backup.id, own))
         };
         self.backups.iter().filter(done).filter_map(standing).collect()
+    }
+
+    /// The first hole behind the beginning of a backup: it cannot be restored past that.
+    pub fn hole_behind(&self, backup: &BackupInfo) -> Option<&Hole> {
+        let (own, begin) = (backup.timeline?, backup.begin_xlog?);
+        let reachable = self.reachable_timelines(backup);
+        let reaches = |hole: &&Hole| {
+            // Where a newer timeline has left the one of the hole before it, that one counts.
+            let left_before = reachable.iter().any(|timeline| {
+                self.histories
+                    .iter()
+                    .find(|history| history.timeline() == *timeline)
+                    .and_then(|history| history.switchpoint_of(hole.timeline))
+                    .is_some_and(|at| at <= hole.from)
+            });
+            let follows = hole.timeline == own || reachable.contains(&hole.timeline);
+            hole.to > begin && follows && !left_before
+        };
+        self.holes.iter().filter(reaches).min_by_key(|hole| hole.from)
     }
 
     /// Timelines that forked from the backup's own behind its end, and so can be reached from

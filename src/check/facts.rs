@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::repository::Hole;
 use crate::wal::{Lsn, SystemIdentifier};
 use crate::wire::ServerVersion;
 
@@ -129,6 +130,8 @@ pub struct StoredFacts {
     pub newest_wal_age: Option<Duration>,
     /// Whether a receiver holds its lock.
     pub receiver_running: bool,
+    /// Lost WAL behind the beginning of the newest backup.
+    pub lost_wal: Vec<Hole>,
     /// Files in `errors/` that end in `.duplicate`.
     pub duplicates: usize,
     /// Files in `errors/` that end in `.unknown`.

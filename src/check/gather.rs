@@ -8,15 +8,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 
 use super::facts::{Facts, SlotFacts, SqlFacts, StoredFacts, StreamingFacts, Trouble, Wanted};
+use crate::catalog;
 use crate::config::{BackupMethod, SecretText, ServerConfig};
 use crate::conninfo::{ConnectOptions, Purpose};
 use crate::disk::{Disk, DiskError, FileKind, LockFile};
 use crate::net::{self, NetError, SqlClient, Walsender};
 use crate::output::one_line;
 use crate::repository::{
-    self, BackupStatus, Identity, Lock, RepositoryError, ServerLayout, XlogDb,
+    self, BackupInfo, BackupStatus, Hole, Holes, Identity, Lock, RepositoryError, ServerLayout,
+    XlogDb,
 };
-use crate::wal::WalFileName;
+use crate::wal::{Lsn, WalFileName};
 use crate::wire::SlotName;
 
 /// Everything that the checks of `server` need. Connections that fail are facts, not errors.
@@ -217,10 +219,31 @@ fn look_at_backups(
             newest_change = Some(newest_change.map_or(line.modified, |old| old.max(line.modified)));
         }
     }
+    if let Some(newest) = &newest {
+        facts.lost_wal = lost_wal(disk, layout, newest)?;
+    }
     let unix_now = now.as_microsecond() as f64 / 1e6;
     facts.newest_wal_age =
         newest_change.map(|then| Duration::from_secs_f64((unix_now - then).max(0.0)));
     Ok(())
+}
+
+/// Holes behind the beginning of a backup. Those that were filled are forgotten by the way: where
+/// that may not be written, they are looked at again the next time.
+fn lost_wal(
+    disk: &dyn Disk,
+    layout: &ServerLayout,
+    backup: &BackupInfo,
+) -> Result<Vec<Hole>, RepositoryError> {
+    let holes = Holes::read(disk, layout)?;
+    let filled = catalog::filled(disk, layout, &holes, backup.xlog_segment_size)?;
+    if !filled.is_empty() {
+        let _ = Holes::forget(disk, layout, &filled);
+    }
+    let begin = backup.begin_xlog.unwrap_or(Lsn::INVALID);
+    // Of an older timeline only what lies behind the beginning can matter, and does.
+    let matters = |hole: &&Hole| hole.to > begin && !filled.contains(hole);
+    Ok(holes.iter().filter(matters).copied().collect())
 }
 
 fn age(moment: Timestamp, now: Timestamp) -> Duration {

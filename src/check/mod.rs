@@ -66,6 +66,7 @@ const CHECKS: &[Check] = &[
     backups::minimum_size,
     storage::wal_maximum_age,
     storage::wal_size,
+    storage::lost_wal,
     backups::compression_settings,
     backups::failed_backups,
     backups::minimum_redundancy,

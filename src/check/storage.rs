@@ -2,6 +2,7 @@
 
 use super::{Facts, Outcome};
 use crate::output::{duration, size};
+use crate::repository::Hole;
 
 /// `WAL archive`: shown only while nothing was ever archived.
 pub(super) fn wal_archive(facts: &Facts) -> Vec<Outcome> {
@@ -36,6 +37,15 @@ pub(super) fn wal_maximum_age(facts: &Facts) -> Vec<Outcome> {
         ),
     };
     vec![outcome]
+}
+
+/// `lost WAL`, our own line: only when the newest backup cannot be restored to the present.
+pub(super) fn lost_wal(facts: &Facts) -> Vec<Outcome> {
+    let line = |hole: &Hole| {
+        let since = hole.since;
+        Outcome::failed("lost WAL", format!("{hole}, since {since}; take a new base backup"))
+    };
+    facts.stored.lost_wal.iter().map(line).collect()
 }
 
 /// `wal size`: a figure, never a failure.

@@ -51,6 +51,26 @@ fn text(facts: &Facts) -> String {
         .collect()
 }
 
+#[test]
+fn wal_that_is_lost_since_the_newest_backup_is_named_with_its_remedy() {
+    let hole = crate::repository::Hole {
+        timeline: crate::wal::Timeline::FIRST,
+        from: Lsn(0x300_0000),
+        to: Lsn(0x500_0000),
+        since: jiff::Timestamp::UNIX_EPOCH,
+        why: crate::repository::HoleCause::Removed,
+    };
+    let mut facts = healthy();
+    facts.stored.lost_wal = vec![hole];
+    let failures = failures(&facts);
+    assert_eq!(failures.len(), 1);
+    let (name, hint) = &failures[0];
+    assert_eq!(name, "lost WAL");
+    for word in ["0/3000000", "0/5000000", "timeline 1", "removed", "take a new base backup"] {
+        assert!(hint.contains(word), "{word:?}: {hint}");
+    }
+}
+
 fn failures(facts: &Facts) -> Vec<(String, String)> {
     let failed = judge(facts).into_iter().filter(|outcome| !outcome.ok);
     failed.map(|outcome| (outcome.name, outcome.hint)).collect()

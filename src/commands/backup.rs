@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Outcome, Site, connect, is_workable, runtime};
-use crate::backup::{self, BackupError, Plan, Wait, wishes};
+use super::backup_options::CopyOptions;
+use super::{Outcome, Site, archive_settings, connect, is_workable, runtime};
+use crate::backup::{self, BackupError, ClusterSize, Limits, Plan, Wait, wishes};
 use crate::catalog::parse_backup_name;
 use crate::config::ServerConfig;
 use crate::conninfo::{ConnectOptions, Purpose};
 use crate::net;
-use crate::output::{self, Failure, NoProgress, Progress, Reporter, ShownProgress};
-use crate::repository::ServerLayout;
+use crate::output::{self, Failure, NoProgress, Progress, ProgressForm, Reporter, ShownProgress};
+use crate::repository::{BackupInfo, ServerLayout, backup_info};
 use crate::service::Shutdown;
-use crate::wire::Checkpoint;
+use crate::wire::{Checkpoint, SlotName};
 
 /// Arguments of `backup`.
 #[derive(Args, Clone, Debug)]
@@ -36,27 +37,25 @@ pub struct BackupArgs {
     /// Begin with a checkpoint at the server's pace
     #[arg(long, overrides_with = "immediate_checkpoint")]
     pub no_immediate_checkpoint: bool,
-    /// Receive no more than this many KiB a second
+    /// Take the backup even if pages of the cluster are damaged; they are put on record
+    #[arg(long)]
+    pub allow_damaged_pages: bool,
+    /// Receive no more than this many KiB a second; 0 for no limit
     #[arg(long, value_name = "KBPS")]
     pub bwlimit: Option<u32>,
-    /// Accepted for Barman's sake: one stream carries everything
-    #[arg(short, long, value_name = "NUMBER", hide = true)]
+    /// Pack archives with so many threads; by default as many as there are processors, up to 8
+    #[arg(short, long, value_name = "NUMBER")]
     pub jobs: Option<u32>,
-    /// Back up only what changed since this backup (not in this release)
-    #[arg(long, value_name = "BACKUP", hide = true)]
+    /// How it is taken
+    #[command(flatten)]
+    pub copy: CopyOptions,
+    /// Back up only what has changed since this backup: an id, a name, latest or last-full
+    #[arg(long, value_name = "BACKUP")]
     pub incremental: Option<String>,
 }
 
 /// Backs each server up. One server's trouble is not the next one's.
 pub fn run(args: &BackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
-    if let Some(parent) = &args.incremental {
-        let error = BackupError::Unsupported {
-            option: "--incremental",
-            value: parent.clone(),
-            instead: "take a full backup; incremental ones come in a later release",
-        };
-        return Err(Failure::of(&error).hint(error.hint()));
-    }
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = Shutdown::listen()
@@ -84,13 +83,19 @@ async fn back_up(
     out: &mut Reporter,
 ) -> Result<(), Failure> {
     let name = &server.name;
-    let plan = plan(args, site, server)?;
+    let mut plan = plan(args, site, server)?;
+    plan.size = size(args, &plan, out);
     for sentence in wishes::without_effect(server) {
         out.warning(format_args!("server {name}: {sentence}"));
     }
-    let progress: Box<dyn Progress> = match out.quiet() {
-        true => Box::new(NoProgress),
-        false => Box::new(ShownProgress::start(&format!("backup of {name}"))),
+    if args.copy.dry_run {
+        output::rehearsal(out, name, &backup::rehearse(&plan).await);
+        return Ok(());
+    }
+    let what = format!("backup of {name}");
+    let progress: Box<dyn Progress> = match shown(args, out) {
+        ProgressForm::None => Box::new(NoProgress),
+        form => Box::new(ShownProgress::start_as(form, &what)),
     };
     let mut copied = false;
     let mut begun = false;
@@ -115,16 +120,19 @@ async fn back_up(
 }
 
 fn plan(args: &BackupArgs, site: &Site, server: &ServerConfig) -> Result<Plan, Failure> {
-    wishes::check(server).map_err(|error| {
+    let refuse = |error: BackupError| {
         let what = format!("cannot back up server {}", server.name);
         Failure::because(what, &error).hint(error.hint())
-    })?;
+    };
+    let method = args.copy.method(server).map_err(refuse)?;
+    wishes::check(server, method).map_err(refuse)?;
     let immediate = match (args.immediate_checkpoint, args.no_immediate_checkpoint) {
         (true, _) => true,
         (_, true) => false,
         _ => server.immediate_checkpoint,
     };
-    let limit = wishes::max_rate_kib(server);
+    let (max_rate_kib, limits) = Limits::choose(server, args.bwlimit).map_err(refuse)?;
+    let slot = server.slot_name.as_deref().filter(|_| server.streaming_archiver);
     Ok(Plan {
         disk: site.disk.clone(),
         layout: ServerLayout::new(server),
@@ -133,15 +141,51 @@ fn plan(args: &BackupArgs, site: &Site, server: &ServerConfig) -> Result<Plan, F
         primary: primary(server)?,
         application_name: server.streaming_backup_name.clone(),
         name: args.name.clone(),
+        form: wishes::form(server, args.jobs).map_err(refuse)?,
         checkpoint: if immediate { Checkpoint::Fast } else { Checkpoint::Spread },
-        max_rate_kib: args.bwlimit.or(limit).filter(|limit| *limit > 0),
+        max_rate_kib,
+        incremental: args.incremental.clone(),
+        allow_damaged_pages: args.allow_damaged_pages,
+        limits,
+        checksums: args.copy.checksums(server),
+        label: args.copy.label.clone(),
+        receiver_slot: slot.and_then(|name| SlotName::new(name).ok()),
+        size: ClusterSize::default(),
+        retries: args.copy.retries(server),
         continues_wal: server.streaming_archiver,
+        archive: archive_settings(server)?,
         wait: Wait {
             asked: args.wait || args.wait_timeout.is_some(),
             timeout: args.wait_timeout.map(Duration::from_secs),
         },
         silence: backup::SILENCE,
     })
+}
+
+/// How progress is shown.
+fn shown(args: &BackupArgs, out: &Reporter) -> ProgressForm {
+    match args.copy.progress {
+        ProgressForm::Auto if out.quiet() => ProgressForm::None,
+        form => form,
+    }
+}
+
+/// Where the size of the cluster is to come from. It costs the server a look at every file: only
+/// what is shown is asked for, and only when no backup before tells.
+fn size(args: &BackupArgs, plan: &Plan, out: &Reporter) -> ClusterSize {
+    if args.copy.dry_run {
+        return ClusterSize::Asked;
+    }
+    if shown(args, out) == ProgressForm::None {
+        return ClusterSize::Unknown;
+    }
+    let disk = plan.disk.as_ref();
+    let ids = backup_info::list_ids(disk, &plan.layout).unwrap_or_default();
+    let known = ids.into_iter().rev().find_map(|id| {
+        let info = BackupInfo::read(disk, &plan.layout, id).ok()?;
+        info.cluster_size.filter(|_| info.is_copied())
+    });
+    known.map_or(ClusterSize::Asked, ClusterSize::Known)
 }
 
 /// The primary of a standby, if it is configured.

@@ -31,6 +31,20 @@ pub async fn sql(server: &ServerConfig) -> Result<SqlClient, Failure> {
     })
 }
 
+/// An SQL session with the server that WAL is streamed from, where that is another one.
+pub async fn wal_sql(server: &ServerConfig) -> Result<SqlClient, Failure> {
+    let Some(text) = &server.wal_conninfo else { return sql(server).await };
+    let name = &server.name;
+    let options = net::resolve(text.expose(), Purpose::Sql).map_err(|error| {
+        Failure::because(format_args!("cannot use wal_conninfo of server {name}"), &error)
+            .hint(error.hint())
+    })?;
+    SqlClient::connect(&options, APPLICATION_NAME).await.map_err(|error| {
+        Failure::because(format_args!("cannot connect to the WAL host of server {name}"), &error)
+            .hint(error.hint())
+    })
+}
+
 /// A replication session.
 pub async fn walsender(server: &ServerConfig) -> Result<Walsender, Failure> {
     let options = options(server, Purpose::Replication)?;

@@ -5,19 +5,28 @@
 
 pub mod connect;
 pub mod backup;
+pub mod backup_options;
 pub mod check;
 pub mod switch_wal;
+pub mod replication_status;
 pub mod receive_wal;
+pub mod archive_wal;
+pub mod cron;
 pub mod list_backups;
 pub mod show_backup;
 pub mod list_servers;
 pub mod restore;
+pub mod get_wal;
+pub mod verify_backup;
+pub mod list_files;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::archive::ArchiveSettings;
 use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError, ServerConfig};
 use crate::disk::{Disk, RealDisk};
@@ -33,6 +42,8 @@ pub struct Site {
     pub config: Config,
     /// The real disk, unless a test puts a model in its place.
     pub disk: Arc<dyn Disk>,
+    /// Options of the command line that are also meant for whatever the command starts.
+    pub options: Vec<OsString>,
 }
 
 /// The exit code, or what ended the command.
@@ -41,7 +52,7 @@ pub type Outcome = Result<u8, Failure>;
 impl Site {
     /// The site that a configuration describes, on the real disk.
     pub fn new(config: Config) -> Site {
-        Site { config, disk: Arc::new(RealDisk) }
+        Site { config, disk: Arc::new(RealDisk), options: Vec::new() }
     }
 
     /// The one server of this name.
@@ -76,6 +87,14 @@ pub fn is_workable(server: &ServerConfig, out: &mut Reporter) -> bool {
         return true;
     }
     false
+}
+
+/// How WAL of the server is archived, or why not as its configuration says.
+fn archive_settings(server: &ServerConfig) -> Result<ArchiveSettings, Failure> {
+    ArchiveSettings::of(server).map_err(|error| {
+        let what = format_args!("cannot archive WAL of server {}", server.name);
+        Failure::because(what, &error).hint(Some(error.hint()))
+    })
 }
 
 /// What the server's retention policy says of each complete backup; nothing without a policy.

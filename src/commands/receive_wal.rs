@@ -1,22 +1,25 @@
 //! `receive-wal`: receives WAL for as long as it runs, and looks after the slot.
 
+mod plan;
 mod reset;
 mod slot;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::watch;
 
-use super::{Outcome, Site, connect, is_workable, runtime};
-use crate::config::{CreateSlot, ServerConfig};
-use crate::conninfo::Purpose;
+use self::plan::Fixed;
+use super::{Outcome, Site, is_workable, runtime};
+use crate::config::ServerConfig;
 use crate::disk::{LockError, LockFile};
 use crate::output::{Failure, Reporter};
-use crate::receive::{Plan, ReceiveError, serve};
+use crate::receive::{ReceiveError, serve};
 use crate::repository::{Lock, ServerLayout};
-use crate::service::Shutdown;
+use crate::service::{Hangups, Manager, Shutdown};
 use crate::wire::SlotName;
 
 /// Arguments of `receive-wal`.
@@ -40,6 +43,9 @@ pub struct ReceiveWalArgs {
     /// Drop the replication slot
     #[arg(long)]
     pub drop_slot: bool,
+    /// Say in this file, as JSON, how the receiver is; replaced about once a second
+    #[arg(long, value_name = "FILE")]
+    pub status_file: Option<PathBuf>,
 }
 
 impl ReceiveWalArgs {
@@ -59,7 +65,7 @@ pub fn run(args: &ReceiveWalArgs, site: &Site, out: &mut Reporter) -> Outcome {
         return Ok(0);
     }
     if args.stop {
-        return stop(server, out);
+        return stop(server, out).map(|()| 0);
     }
     if args.create_slot {
         return slot::create(server, args.if_not_exists, out);
@@ -73,10 +79,15 @@ pub fn run(args: &ReceiveWalArgs, site: &Site, out: &mut Reporter) -> Outcome {
              barman configuration file",
         ));
     }
-    if args.reset { reset::run(server, site, out) } else { receive(server, site, out) }
+    if args.reset { reset::run(server, site, out) } else { receive(args, server, site, out) }
 }
 
-fn receive(server: &ServerConfig, site: &Site, out: &mut Reporter) -> Outcome {
+fn receive(
+    args: &ReceiveWalArgs,
+    server: &ServerConfig,
+    site: &Site,
+    out: &mut Reporter,
+) -> Outcome {
     let name = &server.name;
     out.info(format_args!("Starting receive-wal for server {name}"));
     let layout = ServerLayout::new(server);
@@ -86,22 +97,20 @@ fn receive(server: &ServerConfig, site: &Site, out: &mut Reporter) -> Outcome {
     })?;
     let busy = format!("Another receive-wal process is already running for server {name}.");
     let _lock = lock(&layout, &busy)?;
-    warn_of_compression(server, out);
-    let plan = Plan {
-        disk: Arc::clone(&site.disk),
-        layout,
-        streaming: connect::options(server, Purpose::Replication)?,
-        // Without it a slot of a server before 15 is used without a look at it first.
-        sql: connect::options(server, Purpose::Sql).ok(),
-        application_name: server.streaming_archiver_name.clone(),
-        slot: slot_name(server)?,
-        create_slot: server.create_slot == CreateSlot::Auto,
-        look_again: Plan::LOOK_AGAIN,
-    };
+    let status_file = args.status_file.as_deref().map(plan::absolute).transpose()?;
+    let fixed = Fixed { site, meters: Arc::default(), status_file };
+    let (sender, plans) = watch::channel(Arc::new(fixed.plan(server, 0)?));
+    let manager = Manager::default();
     runtime()?.block_on(async {
-        let shutdown = Shutdown::listen()
-            .map_err(|error| Failure::because("cannot listen for signals", &error))?;
-        serve(&plan, &shutdown).await.map_err(|error| failed(server, &error))
+        let deaf = |error| Failure::because("cannot listen for signals", &error);
+        let shutdown = Shutdown::listen().map_err(deaf)?;
+        let hangups = Hangups::listen().map_err(deaf)?;
+        tokio::select! {
+            result = serve(plans, &shutdown, &manager) => {
+                result.map_err(|error| failed(server, &error))
+            }
+            never = fixed.follow(hangups, server, sender, &manager) => match never {},
+        }
     })?;
     Ok(0)
 }
@@ -128,19 +137,8 @@ fn slot_name(server: &ServerConfig) -> Result<Option<SlotName>, Failure> {
     })
 }
 
-fn warn_of_compression(server: &ServerConfig, out: &mut Reporter) {
-    let method = server.compression.as_deref().filter(|method| *method != "none");
-    if let Some(method) = method {
-        out.warning(format_args!(
-            "compression = {method} of server {} is not done by this release: WAL is archived \
-             as it is, which Barman and tapster read all the same",
-            server.name
-        ));
-    }
-}
-
 /// Asks the process that holds the lock to end, and waits until it has.
-fn stop(server: &ServerConfig, out: &mut Reporter) -> Outcome {
+pub(super) fn stop(server: &ServerConfig, out: &mut Reporter) -> Result<(), Failure> {
     let name = &server.name;
     let path = ServerLayout::new(server).lock(Lock::ReceiveWal);
     let none = || {
@@ -174,7 +172,7 @@ fn stop(server: &ServerConfig, out: &mut Reporter) -> Outcome {
         std::thread::sleep(LOOK_AGAIN);
     }
     out.info(format_args!("Stopped process receive-wal({number})"));
-    Ok(0)
+    Ok(())
 }
 
 /// A flush of what was received may take long on a slow disk, but not for ever.

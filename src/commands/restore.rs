@@ -15,6 +15,7 @@ use crate::output::{
     restore_step,
 };
 use crate::repository::{BackupInfo, Lock, ServerLayout, ServerName};
+use crate::restore::chain;
 use crate::restore::choose::newest_before;
 use crate::restore::plan::Wishes;
 use crate::restore::target::{Goal, TargetAction, TargetTimeline, TargetWords};
@@ -85,9 +86,15 @@ pub fn run(args: &RestoreArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let clock = Instant::now();
     let wishes = wishes(args, out)?;
     let layout = ServerLayout::new(server);
-    let info = find(args, site, &layout, &wishes.goal, out)?;
-    let restored = guarded(site, server, &layout, &info, &wishes, out)?;
+    let chain = find(args, site, &layout, &wishes.goal, out)?;
+    let restored = guarded(site, server, &layout, &chain, &wishes, out)?;
     restore_done(out, &restored, clock.elapsed());
+    if restored.plan.tablespaces.iter().any(|tablespace| tablespace.in_place) {
+        out.warning(
+            "there are in-place tablespaces: start the server with \
+             allow_in_place_tablespaces = on until its recovery has ended, or it refuses them",
+        );
+    }
     if rustix::process::geteuid().is_root() {
         out.warning(
             "the restored files belong to root: give them, tablespaces included, to the user who \
@@ -166,7 +173,7 @@ fn find(
     layout: &ServerLayout,
     goal: &Goal,
     out: &mut Reporter,
-) -> Result<BackupInfo, Failure> {
+) -> Result<Chain, Failure> {
     let catalog = Catalog::load(site.disk.as_ref(), layout)
         .map_err(|error| Failure::of(&error).hint(error.hint()))?;
     // Metadata that nobody understands must not silently make another backup the latest.
@@ -182,27 +189,39 @@ fn find(
     } else {
         catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?
     };
-    Ok(found.clone())
+    let ancestors = chain::ancestors(found, |id| catalog.get(id))
+        .map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    Ok(Chain { backup: found.clone(), ancestors })
+}
+
+/// A backup, and those that it stands on, its parent first.
+struct Chain {
+    backup: BackupInfo,
+    ancestors: Vec<BackupInfo>,
 }
 
 /// Restores in a thread of its own, so that this one can hear signals, and under Barman's
-/// lock, so that nobody deletes the backup meanwhile.
+/// lock, so that nobody deletes the backup, or one that it stands on, meanwhile.
 fn guarded(
     site: &Site,
     server: &ServerConfig,
     layout: &ServerLayout,
-    info: &BackupInfo,
+    chain: &Chain,
     wishes: &Wishes,
     out: &mut Reporter,
 ) -> Result<Restored, Failure> {
-    let _lock = lock(&layout.lock(Lock::OneBackup(info.id)))
-        .map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let Chain { backup: info, ancestors } = chain;
+    let mut locks = Vec::new();
+    for backup in [info].into_iter().chain(ancestors) {
+        let taken = lock(&layout.lock(Lock::OneBackup(backup.id)));
+        locks.push(taken.map_err(|error| Failure::of(&error).hint(error.hint()))?);
+    }
     let runtime = runtime()?;
     let shutdown = runtime
         .block_on(async { Shutdown::listen() })
         .map_err(|error| Failure::because("cannot listen to signals", &error))?;
     let disk = site.disk.as_ref();
-    let job = Job { repository: disk, target: disk, layout, info, wishes };
+    let job = Job { repository: disk, target: disk, layout, info, ancestors, wishes };
     let mut voice = Voice { server: &server.name, out, shutdown, progress: None };
     let (done, is_done) = tokio::sync::oneshot::channel::<()>();
     let started = now();

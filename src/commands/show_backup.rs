@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{Outcome, Site, catalog, standings};
 use crate::output::{Failure, Reporter, show_backup};
+use crate::repository::{KnownDamage, ServerLayout};
 
 /// Arguments of `show-backup`.
 #[derive(Args, Clone, Debug)]
@@ -28,5 +29,11 @@ pub fn run(args: &ShowBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
         Some(_) => standings(server, &catalog, out).get(&backup.id).map_or("-", |own| own.word()),
     };
     show_backup(out, &catalog, backup, retention);
+    let layout = ServerLayout::new(server);
+    let damage = KnownDamage::read(site.disk.as_ref(), &layout, backup.id)
+        .map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    if let Some(damage) = damage {
+        out.warning(format_args!("the backup holds damage of its cluster: {damage}"));
+    }
     Ok(0)
 }

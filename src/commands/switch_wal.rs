@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Outcome, Site, connect, is_workable, runtime};
+use super::{Outcome, Site, archive_settings, connect, is_workable, runtime};
 use crate::archive::Archiver;
 use crate::config::ServerConfig;
 use crate::disk::LockFile;
@@ -128,7 +128,7 @@ fn wait_for(
         .map_err(|error| Failure::of(&error).hint(error.hint()))?;
     let path = layout.wal(WalFileName::Segment(segment));
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let mut archiver = Archiver::new(site.disk.clone(), layout.clone());
+    let mut archiver = Archiver::new(site.disk.clone(), layout.clone(), archive_settings(server)?);
     loop {
         // With a receiver the segment arrives by itself; a sweep does for one that was left.
         if receiver_runs(&layout).is_none()

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
 pub use name::{ServerName, ServerNameError};
-pub use server::{BackupMethod, CreateSlot, Directories, ServerConfig};
+pub use server::{BackupMethod, CreateSlot, Directories, ReceiveSynchronous, ServerConfig};
 pub use settings::{Origin, Settings};
 pub use source::ConfigSource;
 pub use value::{CompressionLevel, Kind, SecretText, Value};
@@ -41,6 +41,8 @@ pub struct Config {
     pub user: String,
     /// `barman_lock_directory`.
     pub lock_directory: PathBuf,
+    /// `lock_directory_cleanup`: whether `cron` removes lock files that nobody holds.
+    pub lock_directory_cleanup: bool,
     /// Where the log goes; standard error when unset.
     pub log_file: Option<PathBuf>,
     /// `DEBUG` … `CRITICAL`, as written.
@@ -113,6 +115,7 @@ impl Config {
             home,
             user: settings.text("barman_user").unwrap_or_default(),
             lock_directory,
+            lock_directory_cleanup: settings.flag("lock_directory_cleanup"),
             log_file: settings.path("log_file"),
             log_level: settings.text("log_level").unwrap_or_default(),
             servers,

@@ -60,10 +60,11 @@ const WAL_COMPRESSIONS: &[&str] = &[
     "none", "gzip", "bzip2", "pigz", "xz", "zstd", "lz4", "snappy", "pygzip", "pybzip2", "custom",
 ];
 const BACKUP_METHODS: &[&str] = &["postgres", "rsync", "local-rsync", "snapshot", "local-to-cloud"];
+const CHECKSUMS: &[&str] = &["none", "crc32c", "sha224", "sha256", "sha384", "sha512"];
 const BACKUP_OPTIONS: &[&str] =
     &["concurrent_backup", "exclusive_backup", "external_configuration"];
 
-/// Every option that Barman 3.19 knows.
+/// Every option that Barman 3.19 knows, and a few of our own, of which Barman warns and no more.
 pub static OPTIONS: &[OptionSpec] = options! {
     // Tapster as a whole.
     "barman_home" Path, "", B, "root of all repositories; required";
@@ -97,7 +98,7 @@ pub static OPTIONS: &[OptionSpec] = options! {
     "streaming_backup_name" Text, "barman_streaming_backup", GSM, "application_name of backup";
     "network_compression" Flag, "false", GSM, "compress what rsync sends";
     "bandwidth_limit" Number, "", GSM, "kB/s for backup and restore";
-    "tablespace_bandwidth_limit" Text, "", GSM, "name:kB/s pairs, rsync method";
+    "tablespace_bandwidth_limit" Text, "", GSM, "name:kB/s pairs for tablespaces; pg_default is the data directory";
     "parallel_jobs" Number, "1", GSM, "copy workers";
     "parallel_jobs_start_batch_size" Number, "10", GSM, "workers started in one period";
     "parallel_jobs_start_batch_period" Number, "1", GSM, "length of that period in seconds";
@@ -125,6 +126,8 @@ pub static OPTIONS: &[OptionSpec] = options! {
     "reuse_backup" Choice(&["copy", "link", "off"]), "", GSM, "unchanged files, rsync method";
     "basebackup_retry_times" Number, "0", GSM, "further attempts of a copy";
     "basebackup_retry_sleep" Number, "30", GSM, "seconds between them";
+    "manifest_checksums" Choice(CHECKSUMS), "crc32c", GSM,
+        "how the server sums files up for backup_manifest (own option)";
     "autogenerate_manifest" Flag, "false", GSM, "backup_manifest for the rsync method";
     "worm_mode" Flag, "off", GSM, "storage that is written once";
     "encryption" Choice(&["none", "gpg"]), "none", GSM, "encryption of backups and WAL";
@@ -139,12 +142,19 @@ pub static OPTIONS: &[OptionSpec] = options! {
     "slot_name" Slot, "", GSM, "the replication slot of receive-wal";
     "create_slot" Choice(&["auto", "manual"]), "manual", GSM, "who creates it";
     "compression" Choice(WAL_COMPRESSIONS), "", GSM, "compression of archived WAL";
-    "compression_level" Level, "medium", GSM, "low, medium, high or a number";
+    "compression_level" Level, "", GSM, "low, medium, high or a number; unset: fast";
     "custom_compression_filter" Text, "", GSM, "a shell filter";
     "custom_decompression_filter" Text, "", GSM, "a shell filter";
     "custom_compression_magic" Text, "", GSM, "first bytes of its output, as 0x…";
     "max_incoming_wals_queue" Number, "", GSM, "check fails above this many waiting files";
     "last_wal_maximum_age" Interval, "", GSM, "check fails when WAL is older";
+
+    // WAL: Tapster's own.
+    "receive_synchronous" Choice(&["auto", "on", "off"]), "auto", GSM,
+        "acknowledge each commit at once; auto: when synchronous_standby_names asks (own option)";
+    "receive_queue_size" Size, "8Mi", GSM, "memory for WAL between socket and disk (own option)";
+    "slot_wal_limit" Size, "", GSM, "give the slot up when it keeps more WAL (own option)";
+    "status_file" Path, "", S, "where receive-wal says how it is, as JSON (own option)";
 
     // Retention and restore.
     "retention_policy" Text, "", GSM, "REDUNDANCY n or RECOVERY WINDOW OF n DAYS|WEEKS|MONTHS";

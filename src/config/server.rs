@@ -54,6 +54,17 @@ pub enum CreateSlot {
     Auto,
 }
 
+/// When `receive-wal` makes WAL durable and acknowledges it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReceiveSynchronous {
+    /// At once, while the server's `synchronous_standby_names` asks for it.
+    Auto,
+    /// At once.
+    On,
+    /// At the end of a segment, and when the server asks.
+    Off,
+}
+
 /// The directories of one server. Absolute.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Directories {
@@ -100,6 +111,8 @@ pub struct ServerConfig {
     pub conninfo: Option<SecretText>,
     /// Replication connections; `conninfo` unless set.
     pub streaming_conninfo: Option<SecretText>,
+    /// Ordinary connections to the server that WAL is streamed from, where that is another one.
+    pub wal_conninfo: Option<SecretText>,
     /// The primary, when `conninfo` is a standby.
     pub primary_conninfo: Option<SecretText>,
     /// Set: this server is a passive copy of one of another repository.
@@ -128,6 +141,8 @@ pub struct ServerConfig {
     pub retry_times: u64,
     /// Time between them.
     pub retry_sleep: Duration,
+    /// How the server sums files up for its manifest: a word of MANIFEST_CHECKSUMS.
+    pub manifest_checksums: String,
     /// Whether `incoming/` is processed.
     pub archiver: bool,
     /// Whether WAL is received over the replication protocol.
@@ -136,10 +151,22 @@ pub struct ServerConfig {
     pub slot_name: Option<String>,
     /// Who creates it.
     pub create_slot: CreateSlot,
+    /// When `receive-wal` acknowledges WAL.
+    pub receive_synchronous: ReceiveSynchronous,
+    /// What `receive-wal` keeps in memory at most between socket and disk, in bytes.
+    pub receive_queue_size: usize,
+    /// How much WAL the slot may keep before `receive-wal` gives it up, in bytes.
+    pub slot_wal_limit: Option<u64>,
+    /// Where `receive-wal` says how it is.
+    pub status_file: Option<PathBuf>,
     /// Compression of archived WAL; `None` and `none` are the same.
     pub compression: Option<String>,
     /// Level of `compression`.
-    pub compression_level: CompressionLevel,
+    pub compression_level: Option<CompressionLevel>,
+    /// Files of `incoming/` that one run archives at most; `None` for all.
+    pub archiver_batch_size: Option<usize>,
+    /// The same of `streaming/`.
+    pub streaming_archiver_batch_size: Option<usize>,
     /// Most files that may wait in `incoming/` or `streaming/`.
     pub max_incoming_wals_queue: Option<u64>,
     /// Oldest acceptable WAL.
@@ -181,6 +208,7 @@ impl ServerConfig {
             directories: directories(&name, &settings, home, locks),
             streaming_conninfo: settings.secret("streaming_conninfo").or_else(|| conninfo.clone()),
             conninfo,
+            wal_conninfo: settings.secret("wal_conninfo"),
             primary_conninfo: settings.secret("primary_conninfo"),
             primary_ssh_command: settings.text("primary_ssh_command"),
             ssh_command: settings.text("ssh_command"),
@@ -200,6 +228,7 @@ impl ServerConfig {
                 .map(|kilobytes| kilobytes.saturating_mul(1024)),
             retry_times: settings.number("basebackup_retry_times").unwrap_or(0),
             retry_sleep: settings.seconds("basebackup_retry_sleep").unwrap_or_default(),
+            manifest_checksums: settings.text("manifest_checksums").unwrap_or_default(),
             archiver: settings.flag("archiver"),
             streaming_archiver: settings.flag("streaming_archiver"),
             slot_name: settings.text("slot_name"),
@@ -207,10 +236,20 @@ impl ServerConfig {
                 Some("auto") => CreateSlot::Auto,
                 _ => CreateSlot::Manual,
             },
+            receive_synchronous: match settings.text("receive_synchronous").as_deref() {
+                Some("on") => ReceiveSynchronous::On,
+                Some("off") => ReceiveSynchronous::Off,
+                _ => ReceiveSynchronous::Auto,
+            },
+            receive_queue_size: queue_size(settings.number("receive_queue_size")),
+            slot_wal_limit: settings.number("slot_wal_limit").filter(|&limit| limit > 0),
+            status_file: settings.path("status_file"),
             compression: settings.text("compression"),
-            compression_level: settings
-                .level("compression_level")
-                .unwrap_or(CompressionLevel::Medium),
+            compression_level: settings.level("compression_level"),
+            archiver_batch_size: batch_size(settings.number("archiver_batch_size")),
+            streaming_archiver_batch_size: batch_size(
+                settings.number("streaming_archiver_batch_size"),
+            ),
             max_incoming_wals_queue: settings.number("max_incoming_wals_queue"),
             last_wal_maximum_age: settings.seconds("last_wal_maximum_age"),
             last_backup_maximum_age: settings.seconds("last_backup_maximum_age"),
@@ -249,6 +288,17 @@ impl ServerConfig {
     }
 }
 
+/// Less than two reads of the socket would stand still between each of them.
+fn queue_size(bytes: Option<u64>) -> usize {
+    const LEAST: usize = 1 << 20;
+    const DEFAULT: usize = 8 << 20;
+    bytes.map_or(DEFAULT, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST))
+}
+
+fn batch_size(files: Option<u64>) -> Option<usize> {
+    files.filter(|&files| files > 0).map(|files| usize::try_from(files).unwrap_or(usize::MAX))
+}
+
 fn directories(name: &ServerName, settings: &Settings, home: &Path, locks: &Path) -> Directories {
     let own = settings.path("backup_directory");
     let backup = own.unwrap_or_else(|| home.join(name.as_str()));
@@ -271,7 +321,6 @@ fn directories(name: &ServerName, settings: &Settings, home: &Path, locks: &Path
 /// Combinations that make no sense, in words for `check`.
 fn contradictions(server: &ServerConfig) -> Vec<String> {
     let settings = &server.settings;
-    let set = |option: &str| settings.get(option).is_some();
     let reuses = settings.text("reuse_backup").is_some_and(|word| word != "off");
     let rsync = matches!(server.backup_method, BackupMethod::Rsync | BackupMethod::LocalRsync);
     let method = server.backup_method.word();
@@ -285,7 +334,6 @@ fn contradictions(server: &ServerConfig) -> Vec<String> {
         let with = |option: &str| format!("{option} cannot be used with backup_method = postgres");
         refuse(reuses, with("reuse_backup"));
         refuse(settings.flag("network_compression"), with("network_compression"));
-        refuse(set("tablespace_bandwidth_limit"), with("tablespace_bandwidth_limit"));
     }
     let with = |option: &str| format!("{option} cannot be used with backup_method = {method}");
     refuse(rsync && server.backup_compression.is_some(), with("backup_compression"));

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Disk, DiskError, DiskFile};
+use super::{Disk, DiskError, DiskFile, FileKind};
 
 /// Writes a file as a whole, replacing what stands at `path`: after a crash at any point there
 /// is the old content or the new, never a mixture.
@@ -31,7 +31,11 @@ fn write_new(disk: &dyn Disk, path: &Path, mode: u32, bytes: &[u8]) -> Result<()
 }
 
 /// Creates a helper file in place of one that a crash left behind.
-fn create_afresh(disk: &dyn Disk, path: &Path, mode: u32) -> Result<Box<dyn DiskFile>, DiskError> {
+pub fn create_afresh(
+    disk: &dyn Disk,
+    path: &Path,
+    mode: u32,
+) -> Result<Box<dyn DiskFile>, DiskError> {
     match disk.create(path, mode) {
         Err(error) if error.is_present() => {
             disk.remove_file(path)?;
@@ -100,18 +104,24 @@ fn copy_new(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), DiskError> {
         DiskError::new("stat", from, std::io::Error::from(std::io::ErrorKind::NotFound))
     })?;
     let target = create_afresh(disk, to, stat.mode)?;
+    copy_content(source.as_ref(), target.as_ref())?;
+    target.set_modified(stat.modified)?;
+    target.sync_all()
+}
+
+/// Copies what a file holds into an empty one, and makes nothing durable. Returns how many bytes
+/// there were.
+pub fn copy_content(source: &dyn DiskFile, target: &dyn DiskFile) -> Result<u64, DiskError> {
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = 0;
     loop {
         let read = source.read_at(&mut buffer, at)?;
         if read == 0 {
-            break;
+            return Ok(at);
         }
         target.write_all_at(&buffer[..read], at)?;
         at += read as u64;
     }
-    target.set_modified(stat.modified)?;
-    target.sync_all()
 }
 
 /// Removes a file and makes that durable. A file that is not there is not an error: a crash may
@@ -122,6 +132,21 @@ pub fn remove_file(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
         _ => {}
     }
     disk.sync_directory(parent(path))
+}
+
+/// Removes everything that stands in a directory, the directory itself aside. Links are removed,
+/// not followed. Nothing is made durable.
+pub fn remove_content(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    for entry in disk.list(path)? {
+        let below = path.join(&entry.name);
+        if entry.kind == FileKind::Directory {
+            remove_content(disk, &below)?;
+            disk.remove_directory(&below)?;
+        } else {
+            disk.remove_file(&below)?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates a directory and those above it that are missing, each durable before the next.

@@ -43,6 +43,22 @@ impl DiskError {
         matches!(self.errno(), Some(Errno::NOSPC | Errno::DQUOT))
     }
 
+    /// The file system does not know such a call, or not with these arguments.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.errno(), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS))
+    }
+
+    /// It was a sync that failed: what it was to make durable must be written again.
+    pub fn is_of_sync(&self) -> bool {
+        self.operation.starts_with("sync")
+    }
+
+    /// The file could be read, and what is packed in it cannot be unpacked: the content is at
+    /// fault, not the disk.
+    pub fn is_of_unpacking(&self) -> bool {
+        self.operation == "unpack"
+    }
+
     /// The two paths of a rename lie on different file systems.
     pub fn is_cross_device(&self) -> bool {
         self.errno() == Some(Errno::XDEV)

@@ -110,6 +110,27 @@ impl LockFile {
         }
     }
 
+    /// Removes a lock file that nobody holds, and says whether it did. Whoever has opened it
+    /// meanwhile and waits for it finds out that it is gone, and makes a new one.
+    pub fn remove_free(path: &Path) -> Result<bool, DiskError> {
+        // Not for writing: what is no lock file stays as it is, a pipe does not make us wait.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            result => result.map_err(|error| DiskError::new("open", path, error))?,
+        };
+        match file.try_lock() {
+            Ok(()) if is_named(&file, path)? => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(DiskError::new("lock", path, error)),
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            result => result.map(|()| true).map_err(|error| DiskError::new("remove", path, error)),
+        }
+    }
+
     /// The lock file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -119,14 +140,7 @@ impl LockFile {
     /// lock the name may have come to lead to another file, or to none, and then we hold a lock
     /// that nobody else will ever meet.
     fn confirm(mut file: File, path: &Path) -> Result<Option<LockFile>, DiskError> {
-        let fails = |error| DiskError::new("stat", path, error);
-        let held = file.metadata().map_err(fails)?;
-        let named = match std::fs::metadata(path) {
-            Ok(named) => named,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(fails(error)),
-        };
-        if (held.dev(), held.ino()) != (named.dev(), named.ino()) {
+        if !is_named(&file, path)? {
             return Ok(None);
         }
         write_pid(&mut file).map_err(|error| DiskError::new("write", path, error))?;
@@ -157,6 +171,17 @@ fn open(path: &Path) -> Result<File, DiskError> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .map_err(|error| DiskError::new("open", path, error))
+}
+
+/// Whether the path leads to this very file.
+fn is_named(file: &File, path: &Path) -> Result<bool, DiskError> {
+    let fails = |error| DiskError::new("stat", path, error);
+    let held = file.metadata().map_err(fails)?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(fails(error)),
+    }
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {
@@ -229,6 +254,47 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
         let _other = open(&path).expect("created");
         assert!(LockFile::confirm(orphan, &path).expect("readable").is_none());
+    }
+
+    #[test]
+    fn a_free_lock_file_is_removed_a_held_one_stays_and_whoever_waits_gets_a_lock_that_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(".main-xlogdb.lock");
+        assert!(!LockFile::remove_free(&path).expect("nothing there"));
+        let lock = LockFile::acquire(&path).expect("free");
+        assert!(!LockFile::remove_free(&path).expect("held"));
+        drop(lock);
+        assert!(LockFile::remove_free(&path).expect("free"));
+        assert!(!path.exists());
+
+        // Removed again and again under four who take it in turn: never do two hold it.
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        std::thread::scope(|scope| {
+            let remover = scope.spawn(|| {
+                let mut removed = 0;
+                while !done.load(order) {
+                    removed += u32::from(LockFile::remove_free(&path).expect("removable"));
+                }
+                removed
+            });
+            let takers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..200 {
+                            let _lock = LockFile::acquire_waiting(&path).expect("taken");
+                            assert_eq!(inside.fetch_add(1, order), 0, "held twice");
+                            std::thread::yield_now();
+                            inside.fetch_sub(1, order);
+                        }
+                    })
+                })
+                .collect();
+            takers.into_iter().for_each(|taker| taker.join().expect("no panic"));
+            done.store(true, order);
+            assert!(remover.join().expect("no panic") > 0, "it was never removed");
+        });
     }
 
     #[test]

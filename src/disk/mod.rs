@@ -3,6 +3,7 @@
 //! A write path names its calls through [`Disk`], so that a test can hand it a model disk that
 //! loses power, tears writes and fails at any call. Knows nothing of PostgreSQL.
 
+mod aligned;
 pub mod durable;
 mod error;
 pub mod lock;
@@ -16,14 +17,15 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::time::SystemTime;
 
+pub use aligned::{AlignedBuffer, DIRECT_ALIGN};
 pub use durable::{
-    append, copy, create_directories, move_file, read_file, read_to_end, remove_file, rename,
-    write_file,
+    append, copy, copy_content, create_afresh, create_directories, move_file, read_file,
+    read_to_end, remove_content, remove_file, rename, write_file,
 };
 pub use error::DiskError;
 pub use lock::{LockError, LockFile};
 pub use model::ModelDisk;
-pub use real::RealDisk;
+pub use real::{RealDisk, may_write};
 
 /// The calls that reach a file system, one to one: nothing here is durable unless it says so.
 ///
@@ -40,6 +42,10 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError>;
     /// Opens an existing file for reading.
     fn open_read(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError>;
+    /// Opens an existing file for writes that go past the page cache: their memory, offset and
+    /// length are multiples of [`DIRECT_ALIGN`]. `None` where the file system has no such
+    /// writes. They are no more durable than others until the file is synced.
+    fn open_direct(&self, path: &Path) -> Result<Option<Box<dyn DiskFile>>, DiskError>;
     /// Gives a file a second name, which must not exist, on the same file system.
     fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
     /// Renames a file, replacing what stands at `to`.
@@ -56,6 +62,9 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn set_mode(&self, path: &Path, mode: u32) -> Result<(), DiskError>;
     /// Makes the names in a directory durable.
     fn sync_directory(&self, path: &Path) -> Result<(), DiskError>;
+    /// Has the file system around a path write back everything that is dirty, and waits for it:
+    /// what is then synced one by one costs little. Promises nothing by itself.
+    fn flush_file_system(&self, path: &Path) -> Result<(), DiskError>;
     /// What stands in a directory, in no particular order, without `.` and `..`.
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError>;
     /// What stands at a path; a symbolic link is not followed. `None` when nothing does.
@@ -124,6 +133,8 @@ pub struct FileStat {
     pub length: u64,
     /// Permission bits.
     pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
     /// Time of the last change.
     pub modified: SystemTime,
 }

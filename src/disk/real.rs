@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,12 @@ use super::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, sys};
 /// The file systems of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
+
+/// Whether this user may make files in a directory. Changes nothing.
+pub fn may_write(directory: &Path) -> bool {
+    let wanted = fs::Access::WRITE_OK | fs::Access::EXEC_OK;
+    fs::access(directory, wanted).is_ok()
+}
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn DiskFile>, DiskError> {
@@ -30,6 +36,14 @@ impl Disk for RealDisk {
 
     fn open_read(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
         open("open", path, OFlags::RDONLY, Mode::empty())
+    }
+
+    fn open_direct(&self, path: &Path) -> Result<Option<Box<dyn DiskFile>>, DiskError> {
+        match open("open", path, OFlags::WRONLY | OFlags::DIRECT, Mode::empty()) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.is_unsupported() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
@@ -76,6 +90,16 @@ impl Disk for RealDisk {
         }
     }
 
+    fn flush_file_system(&self, path: &Path) -> Result<(), DiskError> {
+        let directory =
+            retry_on_intr(|| fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
+                .map_err(|error| DiskError::new("open directory", path, error))?;
+        match retry_on_intr(|| fs::syncfs(&directory)) {
+            Ok(()) | Err(Errno::NOSYS) => Ok(()),
+            Err(error) => Err(DiskError::new("sync the file system of", path, error)),
+        }
+    }
+
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> {
         let listed = || -> io::Result<Vec<DirectoryEntry>> {
             std::fs::read_dir(path)?
@@ -98,6 +122,7 @@ impl Disk for RealDisk {
             kind: kind(found.file_type()),
             length: found.len(),
             mode: found.permissions().mode() & 0o7777,
+            links: found.nlink(),
             modified: found.modified().map_err(|error| DiskError::new("stat", path, error))?,
         }))
     }

@@ -6,6 +6,7 @@
 //! `src/backend/backup/backup_manifest.c`.
 
 mod checksum;
+mod covered;
 mod table;
 mod parse;
 mod compare;
@@ -92,6 +93,12 @@ impl Manifest {
     /// known keys only, no path twice.
     pub fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {
         parse::parse(text)
+    }
+
+    /// The same, of a text that comes bit by bit and is not held: what it says takes half the
+    /// memory.
+    pub fn read(source: impl std::io::Read) -> Result<Manifest, ManifestError> {
+        parse::read(source)
     }
 
     /// The manifest as the server would have written it.

@@ -1,15 +1,18 @@
 //! From text to a manifest.
 
 use std::fmt;
+use std::io::{BufReader, Read};
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 
+use super::covered::Covered;
 use super::{Algorithm, FileTable, Manifest, ManifestError, ManifestFile, Modified, WalRange};
 use crate::tar::MemberPath;
 use crate::wal::{Lsn, SystemIdentifier, Timeline};
 
+const READ_BYTES: usize = 64 << 10;
 const VERSION_KEY: &str = "PostgreSQL-Backup-Manifest-Version";
 
 pub(super) fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {
@@ -19,13 +22,32 @@ pub(super) fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {
     let covered = &text[..=last_line.ok_or(ManifestError::Truncated)?];
     let computed = Sha256::digest(covered);
     let raw: Root = serde_json::from_slice(text).map_err(syntax)?;
+    checked(raw, &computed)
+}
+
+/// From a text that passes.
+pub(super) fn read(source: impl Read) -> Result<Manifest, ManifestError> {
+    let mut passing = BufReader::with_capacity(READ_BYTES, Covered::new(source));
+    let mut json = serde_json::Deserializer::from_reader(&mut passing);
+    let cut = |error: serde_json::Error| match error.is_eof() {
+        true => ManifestError::Truncated,
+        false => syntax(error),
+    };
+    let raw = Root::deserialize(&mut json).map_err(cut)?;
+    json.end().map_err(cut)?;
+    let computed = passing.into_inner().finish().ok_or(ManifestError::Truncated)?;
+    checked(raw, &computed)
+}
+
+/// What was read, if it may be believed.
+fn checked(raw: Root, computed: &[u8]) -> Result<Manifest, ManifestError> {
     if !(1..=2).contains(&raw.version) {
         return Err(ManifestError::Version(raw.version));
     }
     let manifest = raw.into_manifest()?;
     if manifest.checksum[..] != computed[..] {
         let stored = hex(&manifest.checksum);
-        return Err(ManifestError::Checksum { stored, computed: hex(&computed) });
+        return Err(ManifestError::Checksum { stored, computed: hex(computed) });
     }
     check_paths(&manifest.files)?;
     Ok(manifest)
@@ -72,7 +94,8 @@ impl Root {
         Ok(Manifest {
             system: system.map(SystemIdentifier),
             files: self.files.ok_or_else(|| missing("Files"))?,
-            wal_ranges: self.wal_ranges.ok_or_else(|| missing("WAL-Ranges"))?,
+            // Servers always list it; Barman, in the manifests that it makes, never does.
+            wal_ranges: self.wal_ranges.unwrap_or_default(),
             checksum: self.checksum.ok_or_else(|| missing("Manifest-Checksum"))?,
         })
     }

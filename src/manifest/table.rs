@@ -129,13 +129,17 @@ impl FileTable {
     }
 
     /// The indices in the order of the paths.
-    pub(super) fn by_path(&self) -> Vec<usize> {
+    pub fn by_path(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
         order.sort_unstable_by_key(|&index| self.path(index));
         order
     }
 
-    pub(super) fn path(&self, index: usize) -> &[u8] {
+    /// The path at an index that there is.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn path(&self, index: usize) -> &[u8] {
         let row = &self.rows[index];
         &self.text[row.path..row.path + row.path_length as usize]
     }

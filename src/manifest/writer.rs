@@ -64,6 +64,11 @@ impl ManifestWriter {
         text.extend_from_slice(b" }");
     }
 
+    /// Bytes that were written and not taken away.
+    pub fn pending(&self) -> usize {
+        self.text.len()
+    }
+
     /// Takes what is written so far away, so that a long list need not be held.
     pub fn take(&mut self) -> Vec<u8> {
         self.hash.update(&self.text);

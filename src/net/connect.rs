@@ -36,11 +36,12 @@ pub(super) struct Opened {
     pub endpoint: Endpoint,
 }
 
-/// Connects by the options. `parameters` are the startup parameters besides the user.
+/// Connects by the options. `parameters` are the startup parameters besides the user. Says which
+/// of the hosts it was.
 pub(super) async fn open(
     options: &ConnectOptions,
     parameters: &[(String, String)],
-) -> Result<Opened, NetError> {
+) -> Result<(usize, Opened), NetError> {
     let needs_tls =
         options.tls.mode != SslMode::Disable && options.hosts.iter().any(|host| !host.is_local());
     let client = if needs_tls { tls_client(options)? } else { None };
@@ -54,13 +55,13 @@ pub(super) async fn open(
     for wanted in rounds(options.target_session_attrs) {
         // What an earlier round met, this one meets again.
         attempts.clear();
-        let mut hosts: Vec<&Host> = options.hosts.iter().collect();
+        let mut hosts: Vec<(usize, &Host)> = options.hosts.iter().enumerate().collect();
         if options.load_balance_hosts == LoadBalanceHosts::Random {
             shuffle(&mut hosts);
         }
-        for host in hosts {
+        for (index, host) in hosts {
             if let Some(opened) = connector.host(host, wanted, &mut attempts).await? {
-                return Ok(opened);
+                return Ok((index, opened));
             }
         }
     }

@@ -9,7 +9,7 @@ use super::hint;
 use super::stream::Stream;
 use super::tls::TlsError;
 use crate::conninfo::{ConnectOptions, Host, PasswordSource, Purpose};
-use crate::wire::{Retry, WireError};
+use crate::wire::{Retry, SqlState, WireError};
 
 /// A connection that could not be made, or was lost, or a command that failed on it.
 #[derive(Debug, thiserror::Error)]
@@ -254,6 +254,11 @@ impl NetError {
     /// One sentence for the operator, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         hint::of(self)
+    }
+
+    /// Whether the server itself refused, with this code.
+    pub fn has_code(&self, code: SqlState) -> bool {
+        self.server_error().is_some_and(|error| error.code == code)
     }
 
     /// What the server itself said, if it is the one who refused.

@@ -23,8 +23,11 @@ mod hint;
 pub use cancel::Canceller;
 pub use error::NetError;
 pub use facts::ServerFacts;
-pub use sql::{SlotRow, SqlClient, TextRow, quote_identifier, quote_literal};
-pub use stream::Stream;
+pub use sql::{
+    SlotRow, SqlClient, Standing, StreamingClient, StreamingClients, TextRow, quote_identifier,
+    quote_literal,
+};
+pub use stream::{Lend, Lent, Stream};
 pub use walsender::Walsender;
 
 use crate::conninfo::{ConnectOptions, ConninfoError, Purpose, RealEnvironment};

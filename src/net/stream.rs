@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -19,6 +20,93 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Lent to a thread: see [`Lend`].
+    Away,
+}
+
+/// A socket in clear that a thread waits for itself.
+#[derive(Debug)]
+pub enum Lent {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A Unix-domain socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// What can be lent to a thread that has no runtime.
+pub trait Lend {
+    /// The socket, whose reads and writes wait no longer than `patience`. `None`: it cannot be
+    /// lent, because it is encrypted.
+    ///
+    /// # Errors
+    /// The socket is lost.
+    fn lend(&mut self, patience: Duration) -> io::Result<Option<Lent>>;
+
+    /// The other way round.
+    ///
+    /// # Errors
+    /// The socket is lost.
+    fn give_back(&mut self, lent: Lent) -> io::Result<()>;
+}
+
+impl Lend for Stream {
+    fn lend(&mut self, patience: Duration) -> io::Result<Option<Lent>> {
+        /// The two kinds of sockets have these calls in common, and no trait for them.
+        macro_rules! waits {
+            ($socket:expr) => {{
+                let socket = $socket.into_std()?;
+                socket.set_nonblocking(false)?;
+                socket.set_read_timeout(Some(patience))?;
+                socket.set_write_timeout(Some(patience))?;
+                socket
+            }};
+        }
+        Ok(match std::mem::replace(self, Stream::Away) {
+            Stream::Tcp(socket) => Some(Lent::Tcp(waits!(socket))),
+            Stream::Unix(socket) => Some(Lent::Unix(waits!(socket))),
+            other => {
+                *self = other;
+                None
+            }
+        })
+    }
+
+    fn give_back(&mut self, lent: Lent) -> io::Result<()> {
+        // The time limits mean nothing to a socket that never waits.
+        *self = match lent {
+            Lent::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                Stream::Tcp(TcpStream::from_std(socket)?)
+            }
+            Lent::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                Stream::Unix(UnixStream::from_std(socket)?)
+            }
+        };
+        Ok(())
+    }
+}
+
+impl io::Read for Lent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Lent::Tcp(socket) => socket.read(buffer),
+            Lent::Unix(socket) => socket.read(buffer),
+        }
+    }
+}
+
+impl io::Write for Lent {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Lent::Tcp(socket) => socket.write(bytes),
+            Lent::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Stream {
@@ -26,7 +114,7 @@ impl Stream {
     pub(super) fn transport(&self) -> Transport {
         match self {
             Stream::Tcp(_) => Transport::Clear,
-            Stream::Unix(_) => Transport::Local,
+            Stream::Unix(_) | Stream::Away => Transport::Local,
             Stream::Tls(stream) => Transport::Tls {
                 end_point: match stream.channel_binding() {
                     BindingData::EndPoint(hash) => Some(hash.clone()),
@@ -45,7 +133,7 @@ impl Stream {
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Stream::Tcp(stream) => Some(stream),
-            Stream::Unix(_) => None,
+            Stream::Unix(_) | Stream::Away => None,
             Stream::Tls(stream) => Some(stream.socket()),
         }
     }
@@ -55,6 +143,7 @@ impl Stream {
         match self {
             Stream::Tcp(_) => "TCP without TLS".to_owned(),
             Stream::Unix(_) => "Unix-domain socket".to_owned(),
+            Stream::Away => "socket in another thread".to_owned(),
             Stream::Tls(stream) => match stream.cipher() {
                 Some(cipher) => format!("{}, {cipher}", stream.version()),
                 None => stream.version().to_owned(),
@@ -70,6 +159,7 @@ macro_rules! either {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tls($stream) => $call,
+            Stream::Away => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     };
 }

@@ -28,10 +28,14 @@ pub struct Walsender {
     version: ServerVersion,
     parameters: Parameters,
     endpoint: String,
+    host: usize,
     user: String,
     canceller: Canceller,
     command_timeout: Duration,
 }
+
+/// Of content that is sent to a server; any size will do.
+const COPY_BYTES: usize = 64 << 10;
 
 impl Walsender {
     /// How long a command may go unanswered, unless [`Walsender::set_command_timeout`] says
@@ -57,7 +61,7 @@ impl Walsender {
         if let Some(server_options) = &options.server_options {
             parameters.push(("options".to_owned(), server_options.clone()));
         }
-        let Opened { stream, input, session, endpoint } =
+        let (host, Opened { stream, input, session, endpoint }) =
             connect::open(options, &parameters).await?;
         Ok(Walsender {
             version: session.version,
@@ -70,6 +74,7 @@ impl Walsender {
                 key: session.cancel_key,
             },
             endpoint: endpoint.to_string(),
+            host,
             stream,
             input,
             command_timeout: Self::COMMAND_TIMEOUT,
@@ -89,6 +94,11 @@ impl Walsender {
     /// Where the session goes, for messages.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Which of the hosts of the options it is.
+    pub fn host(&self) -> usize {
+        self.host
     }
 
     /// The process that serves us, as in `pg_stat_replication`; `None` behind some middleware.
@@ -181,6 +191,27 @@ impl Walsender {
         Ok(BackupStream::new(self.version, options))
     }
 
+    /// Hands over the manifest of the backup that the next one of this session builds on (17 and
+    /// later). The server reads it before it answers.
+    pub async fn upload_manifest(&mut self, manifest: &[u8]) -> Result<(), NetError> {
+        let command = Command::UploadManifest;
+        // What is slower than a megabyte a second is no connection for backups.
+        let timeout = self.command_timeout + Duration::from_secs(manifest.len() as u64 >> 20);
+        let exchange = async {
+            self.send(&command).await?;
+            self.receive(&command, Some(manifest)).await
+        };
+        match tokio::time::timeout(timeout, exchange).await {
+            Ok(outcome) => outcome.map(|_| ()),
+            Err(_) => Err(self.silent(&command, timeout)),
+        }
+    }
+
+    /// Closes our side of the connection, without a word; what is left of it is of no use.
+    pub async fn hang_up(&mut self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await;
+    }
+
     /// Says goodbye and closes.
     pub async fn close(mut self) {
         let mut out = BytesMut::new();
@@ -227,16 +258,31 @@ impl Walsender {
         let timeout = self.command_timeout;
         let exchange = async {
             self.send(command).await?;
-            self.receive(command).await
+            self.receive(command, None).await
         };
         match tokio::time::timeout(timeout, exchange).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(NetError::Silent {
-                endpoint: self.endpoint.clone(),
-                command: command.keyword().to_owned(),
-                after: timeout,
-            }),
+            Err(_) => Err(self.silent(command, timeout)),
         }
+    }
+
+    fn silent(&self, command: &Command, after: Duration) -> NetError {
+        let command = command.keyword().to_owned();
+        NetError::Silent { endpoint: self.endpoint.clone(), command, after }
+    }
+
+    /// Sends what a command waits for.
+    async fn send_copy(&mut self, content: &[u8]) -> Result<(), NetError> {
+        let mut out = BytesMut::new();
+        for piece in content.chunks(COPY_BYTES) {
+            out.clear();
+            frontend::copy_data(piece, &mut out);
+            self.stream.write_all(&out).await.map_err(|source| self.lost(source))?;
+        }
+        out.clear();
+        frontend::copy_done(&mut out);
+        self.stream.write_all(&out).await.map_err(|source| self.lost(source))?;
+        self.stream.flush().await.map_err(|source| self.lost(source))
     }
 
     async fn send(&mut self, command: &Command) -> Result<(), NetError> {
@@ -248,7 +294,11 @@ impl Walsender {
         self.stream.flush().await.map_err(|source| self.lost(source))
     }
 
-    async fn receive(&mut self, command: &Command) -> Result<Vec<ResultSet>, NetError> {
+    async fn receive(
+        &mut self,
+        command: &Command,
+        copy: Option<&[u8]>,
+    ) -> Result<Vec<ResultSet>, NetError> {
         let mut exchange = Exchange::new();
         loop {
             let event = exchange
@@ -261,6 +311,9 @@ impl Walsender {
                 }
                 Some(ExchangeEvent::Parameter(status)) => self.parameters.set(status),
                 Some(ExchangeEvent::Notice(notice)) => tracing::info!("server says: {notice}"),
+                Some(ExchangeEvent::CopyIn) if copy.is_some() => {
+                    self.send_copy(copy.unwrap_or_default()).await?;
+                }
                 Some(ExchangeEvent::CopyIn) => {
                     let error = WireError::Result { command: command.keyword(), what: "row" };
                     return Err(self.command_error(command.keyword(), error));

@@ -27,6 +27,11 @@ pub fn milestone(out: &mut Reporter, server: &ServerName, milestone: &Milestone)
             out.info(format_args!("Backup start at LSN: {lsn} ({segment}, {offset:08X})"));
             out.info(format_args!("Starting backup copy via pg_basebackup for {id}"));
         }
+        Milestone::Retrying { why, number, retries } => out.warning(format_args!(
+            "the copy failed: {why}; trying again in {} seconds ({number} of {})",
+            retries.pause.as_secs(),
+            retries.times
+        )),
         Milestone::Copied { took, verified } => {
             out.info(format_args!("Copy done (time: {})", duration(*took)));
             if !verified {
@@ -34,6 +39,13 @@ pub fn milestone(out: &mut Reporter, server: &ServerName, milestone: &Milestone)
             }
             out.info("Finalising the backup.");
         }
+        Milestone::Damaged(damage) => {
+            out.warning(format_args!("The backup holds damage of its cluster: {damage}"));
+        }
+        Milestone::Kept(directory) => out.warning(format_args!(
+            "The files of the failed backup are kept in {} until the next one is complete",
+            directory.display()
+        )),
         Milestone::First => {
             out.info(format_args!("This is the first backup for server {server}"));
         }
@@ -118,7 +130,7 @@ fn members(out: &mut Reporter, info: &BackupInfo) {
         ("ident_file", json!(info.ident_file)),
         ("included_files", json!(info.included_files)),
         ("mode", text(info.mode.as_ref().map(ToString::to_string))),
-        ("parent_backup_id", Value::Null),
+        ("parent_backup_id", text(info.parent_backup_id.map(|id| id.to_string()))),
         ("pgdata", json!(info.pgdata)),
         ("server_name", Value::String(info.server_name.clone())),
         ("size", json!(info.size)),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{OutputFormat, Reporter, ctime, size};
 use crate::catalog::{Catalog, WalUsage};
-use crate::repository::{BackupInfo, BackupMode, BackupStatus};
+use crate::repository::{BackupInfo, BackupMode, BackupStatus, Hole};
 use crate::retention::Standing;
 
 /// What a policy says of a backup; `None` when it is not asked or has no say.
@@ -40,6 +40,14 @@ pub fn list_backups(
                     false => out.info(line(catalog, backup, standing)),
                 }
             }
+            for hole in catalog.holes().iter().filter(|_| !minimal) {
+                let before = catalog.copied().filter(|b| catalog.hole_behind(b) == Some(hole));
+                let ids: Vec<&str> = before.map(|backup| backup.id.as_str()).collect();
+                if !ids.is_empty() {
+                    let (server, from, ids) = (catalog.server(), hole.from, ids.join(", "));
+                    out.warning(format_args!("{server}: no restore past {from} of {ids}: {hole}"));
+                }
+            }
         }
     }
 }
@@ -70,6 +78,17 @@ fn line(catalog: &Catalog, backup: &BackupInfo, standing: StandingOf<'_>) -> Str
     format!("{head}{end} - Size: {whole} - WAL Size: {later}{waiting}{word}")
 }
 
+/// Our own key, where a backup cannot be restored past lost WAL.
+pub(super) fn lost_wal(hole: &Hole) -> Value {
+    json!({
+        "timeline": hole.timeline.id(),
+        "from_lsn": hole.from.to_string(),
+        "to_lsn": hole.to.to_string(),
+        "since": hole.since.to_string(),
+        "why": hole.why.word(),
+    })
+}
+
 fn object(catalog: &Catalog, backup: &BackupInfo, standing: StandingOf<'_>) -> Value {
     let mut object = Map::new();
     let mut put = |key: &str, value: Value| drop(object.insert(key.to_owned(), value));
@@ -91,6 +110,9 @@ fn object(catalog: &Catalog, backup: &BackupInfo, standing: StandingOf<'_>) -> V
         // VALID is a dash here, as when there is no policy: a trap that users have learnt.
         let word = standing(backup).filter(|standing| *standing != Standing::Valid);
         put("retention_status", json!(word.map_or("-", Standing::word)));
+        if let Some(hole) = catalog.hole_behind(backup) {
+            put("lost_wal", lost_wal(hole));
+        }
     }
     Value::Object(object)
 }

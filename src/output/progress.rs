@@ -1,15 +1,17 @@
-//! How far a long work has come: a bar on a terminal, a line now and then elsewhere.
+//! How far a long work has come: a bar on a terminal, a line now and then elsewhere, or JSON.
 //!
 //! Nothing is shown for work that ends within two seconds.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::{duration, size};
 
@@ -17,6 +19,8 @@ use super::{duration, size};
 pub trait Progress: fmt::Debug + Send + Sync {
     /// What is being done now: `waiting for checkpoint`, `copying base.tar`.
     fn phase(&self, name: &str);
+    /// Which tablespace it is about; `None` for the data directory and for everything else.
+    fn tablespace(&self, _name: Option<&str>) {}
     /// How many bytes there are to do in all, when that is known. An estimate may be passed.
     fn total(&self, bytes: u64);
     /// How many bytes are done, in all.
@@ -37,6 +41,31 @@ impl Progress for NoProgress {
 const PATIENCE: Duration = Duration::from_secs(2);
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(200);
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ProgressForm {
+    /// A bar where standard error is a terminal, a line every ten seconds elsewhere.
+    #[default]
+    Auto,
+    /// An object a second on a line of its own, from the beginning to the end.
+    Json,
+    /// Not at all.
+    None,
+}
+
+impl FromStr for ProgressForm {
+    type Err = String;
+    fn from_str(text: &str) -> Result<ProgressForm, String> {
+        match text {
+            "auto" => Ok(ProgressForm::Auto),
+            "json" => Ok(ProgressForm::Json),
+            "none" => Ok(ProgressForm::None),
+            _ => Err("expected auto, json or none".to_owned()),
+        }
+    }
+}
 
 /// Progress on standard error, drawn by a thread of its own until it is dropped.
 #[derive(Debug)]
@@ -49,6 +78,8 @@ pub struct ShownProgress {
 struct State {
     done: AtomicU64,
     total: AtomicU64,
+    /// When the first byte came: what was waited for before is no part of the rate.
+    first: OnceLock<Instant>,
     shared: Mutex<Shared>,
     changed: Condvar,
 }
@@ -56,19 +87,29 @@ struct State {
 #[derive(Debug, Default)]
 struct Shared {
     phase: String,
+    tablespace: Option<String>,
     finished: bool,
 }
 
 impl ShownProgress {
     /// Starts the clock. `what` heads each line: `backup of main`.
     pub fn start(what: &str) -> ShownProgress {
+        ShownProgress::start_as(ProgressForm::Auto, what)
+    }
+
+    /// The same in another form.
+    pub fn start_as(form: ProgressForm, what: &str) -> ShownProgress {
         let state = Arc::new(State::default());
         let what = what.to_owned();
         let drawer = std::thread::Builder::new()
             .name("progress".to_owned())
             .spawn({
                 let state = Arc::clone(&state);
-                move || draw(&state, &what)
+                move || match form {
+                    ProgressForm::Auto => draw(&state, &what),
+                    ProgressForm::Json => draw_json(&state, &what),
+                    ProgressForm::None => {}
+                }
             })
             // Without a thread the work goes on, only unseen.
             .ok();
@@ -81,10 +122,16 @@ impl Progress for ShownProgress {
         self.state.lock().phase = name.to_owned();
         self.state.changed.notify_all();
     }
+    fn tablespace(&self, name: Option<&str>) {
+        self.state.lock().tablespace = name.map(str::to_owned);
+    }
     fn total(&self, bytes: u64) {
         self.state.total.store(bytes, Ordering::Relaxed);
     }
     fn done(&self, bytes: u64) {
+        if bytes > 0 {
+            self.state.first.get_or_init(Instant::now);
+        }
         self.state.done.store(bytes, Ordering::Relaxed);
     }
 }
@@ -103,6 +150,11 @@ impl Drop for ShownProgress {
 impl State {
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since the first byte.
+    fn moving(&self) -> Option<Duration> {
+        self.first.get().map(Instant::elapsed)
     }
 
     /// Waits for the next time to draw; `None` when the work is done.
@@ -133,13 +185,60 @@ fn draw(state: &State, what: &str) {
         loop {
             let done = state.done.load(Ordering::Relaxed);
             let total = state.total.load(Ordering::Relaxed);
-            let text = line(&phase, done, total, started.elapsed());
+            let text = line(&phase, done, total, state.moving().unwrap_or(started.elapsed()));
             let _ = writeln!(io::stderr().lock(), "{what}: {text}");
             match state.wait(LINE_INTERVAL) {
                 Some(next) => phase = next,
                 None => break,
             }
         }
+    }
+}
+
+/// An object at the beginning, each second, and at the end; nobody parses a bar.
+fn draw_json(state: &State, what: &str) {
+    let started = Instant::now();
+    loop {
+        let next = state.wait(JSON_INTERVAL);
+        let tablespace = state.lock().tablespace.clone();
+        let done = state.done.load(Ordering::Relaxed);
+        let total = state.total.load(Ordering::Relaxed);
+        let moved = Moved::new(done, total, state.moving().unwrap_or_default());
+        let phase = next.as_deref().unwrap_or("ended");
+        let object = json!({
+            "what": what,
+            "phase": phase,
+            "tablespace": tablespace,
+            "bytes": done,
+            "total": moved.total,
+            "bytes_per_second": moved.rate,
+            "seconds_left": moved.left.map(|left| left.as_secs()),
+            "seconds": started.elapsed().as_secs_f64(),
+        });
+        let _ = writeln!(io::stderr().lock(), "{object}");
+        if next.is_none() {
+            return;
+        }
+    }
+}
+
+/// What follows from bytes and time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Moved {
+    /// Never less than is done: it was an estimate.
+    total: Option<u64>,
+    /// Bytes a second; `None` before the first byte.
+    rate: Option<u64>,
+    left: Option<Duration>,
+}
+
+impl Moved {
+    fn new(done: u64, total: u64, elapsed: Duration) -> Moved {
+        let total = (total > 0).then_some(total.max(done));
+        let rate = (done > 0).then(|| (done as f64 / elapsed.as_secs_f64().max(0.001)) as u64);
+        let left = total.zip(rate);
+        let left = left.map(|(total, rate)| Duration::from_secs((total - done) / rate.max(1)));
+        Moved { total, rate, left }
     }
 }
 
@@ -178,18 +277,16 @@ fn line(phase: &str, done: u64, total: u64, elapsed: Duration) -> String {
     if done == 0 {
         return format!("{phase} ({})", duration(elapsed));
     }
-    let rate = (done as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
-    let amount = match total {
-        0 => size(done),
-        total => {
-            let total = total.max(done);
-            let left = Duration::from_secs((total - done) / rate.max(1));
+    let moved = Moved::new(done, total, elapsed);
+    let amount = match (moved.total, moved.left) {
+        (Some(total), Some(left)) => {
             let percent = u128::from(done) * 100 / u128::from(total);
             let amount = format!("{} of {} ({percent}%)", size(done), size(total));
             format!("{amount}, {} left", duration(left))
         }
+        _ => size(done),
     };
-    format!("{phase}, {amount}, {}/s", size(rate))
+    format!("{phase}, {amount}, {}/s", size(moved.rate.unwrap_or_default()))
 }
 
 #[cfg(test)]

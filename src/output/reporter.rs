@@ -39,6 +39,7 @@ pub struct Reporter {
     format: OutputFormat,
     quiet: bool,
     debug: bool,
+    logs_complaints: bool,
     object: Map<String, Value>,
     failed: bool,
     /// Why standard output takes no more; then nothing more is written to it.
@@ -48,7 +49,15 @@ pub struct Reporter {
 impl Reporter {
     /// `quiet` silences standard output, `debug` lets [`Reporter::debug`] through.
     pub fn new(format: OutputFormat, quiet: bool, debug: bool) -> Reporter {
-        Reporter { format, quiet, debug, object: Map::new(), failed: false, fault: None }
+        let logs_complaints = false;
+        let object = Map::new();
+        Reporter { format, quiet, debug, logs_complaints, object, failed: false, fault: None }
+    }
+
+    /// Writes warnings and errors to the log as well: nobody reads the output of a program that
+    /// was not started by a person.
+    pub fn log_complaints(&mut self) {
+        self.logs_complaints = true;
     }
 
     /// Which form was asked for; commands whose JSON is not their text need to know.
@@ -124,6 +133,14 @@ impl Reporter {
 
     fn complain(&mut self, key: &str, prefix: &str, line: &dyn Display) {
         let line = redact(&line.to_string());
+        if self.logs_complaints {
+            let line = line.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+            match key {
+                "_ERROR" => tracing::error!("{line}"),
+                "_WARNING" => tracing::warn!("{line}"),
+                _ => {}
+            }
+        }
         match self.format {
             OutputFormat::Json => self.collect(key, &line),
             // Nobody is left to be told when standard error is gone.
@@ -143,6 +160,11 @@ impl Reporter {
             lines.push(Value::String(line.to_string()));
         }
     }
+}
+
+/// Where a file goes that is the answer itself.
+pub fn binary() -> impl Write {
+    io::stdout().lock()
 }
 
 /// Prints help or a version. A reader that has gone away is no error. The exit code.

@@ -131,6 +131,16 @@ impl ReceiveError {
         }
     }
 
+    /// Whether it is this server that does not match what is stored, where another one may.
+    pub(super) fn is_of_this_server(&self) -> bool {
+        matches!(
+            self,
+            ReceiveError::Refused(_)
+                | ReceiveError::Behind { .. }
+                | ReceiveError::OtherHistory { .. }
+        )
+    }
+
     /// One sentence for the operator, if there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -111,6 +111,18 @@ impl Feedback {
         Some(report)
     }
 
+    /// In place of [`Feedback::poll`] where the conversation has no room for a report (before the
+    /// stream has begun, after its end was said), and so none for a question: silence has to
+    /// tell, and there is nothing to wake up for until then.
+    pub fn pass_over(&mut self, listening: bool, now: Instant) {
+        if now >= self.report_at() {
+            self.sent_at = now;
+        }
+        if listening && self.asked_at.is_none() && now >= self.ask_at() {
+            self.asked_at = Some(now);
+        }
+    }
+
     /// Whether the server has left a question unanswered for too long.
     pub fn is_dead(&self, now: Instant) -> bool {
         self.asked_at.is_some_and(|asked| now >= asked + self.rhythm.silence / 2)
@@ -216,6 +228,24 @@ mod tests {
         assert!(now >= start + seconds(60));
         feedback.handle_heard(now);
         assert!(!feedback.is_dead(now));
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_asked_is_given_up_too_and_not_waited_for_in_haste() {
+        let (mut feedback, start) = feedback(0);
+        let (mut now, mut turns) = (start, 0);
+        while !feedback.is_dead(now) {
+            feedback.pass_over(true, now);
+            now = feedback.deadline(true).max(now + Duration::from_millis(1));
+            turns += 1;
+            assert!(now < start + seconds(120), "it is never given up");
+        }
+        assert!(now >= start + seconds(60));
+        assert!(turns < 20, "woken up {turns} times for nothing");
+        // A disk of ours that takes its time is no silence of the server's.
+        feedback.handle_heard(now);
+        feedback.pass_over(false, now + seconds(300));
+        assert!(!feedback.is_dead(now + seconds(300)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::ReceiveError;
 use super::stored::Names;
+use crate::codec::StoredFile;
 use crate::disk::{self, Disk, DiskError};
 use crate::net::Walsender;
 use crate::wal::{Timeline, TimelineHistory, WalFileName};
@@ -46,10 +47,12 @@ impl HistoryPlaces<'_> {
     pub fn store(&self, timeline: Timeline, content: &[u8]) -> Result<(), ReceiveError> {
         let mut is_stored = false;
         for path in self.paths(timeline) {
-            match disk::read_file(self.disk, &path, BYTES_MAX) {
-                Ok(stored) if stored == content || is_compressed(&stored) => is_stored = true,
+            match self.read(&path) {
+                Ok(stored) if stored == content => is_stored = true,
                 Ok(_) => return Err(ReceiveError::OtherHistory { timeline, path }),
                 Err(error) if error.is_absent() => {}
+                // Encrypted, it cannot be compared; damaged, it is not ours to replace.
+                Err(error) if error.is_of_unpacking() => is_stored = true,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -62,16 +65,16 @@ impl HistoryPlaces<'_> {
         Ok(disk::write_file(self.disk, &fresh, MODE, content)?)
     }
 
-    /// All stored histories that can be read. Compressed ones are passed over.
+    /// All stored histories that can be read.
     pub fn stored(&self) -> Result<Vec<TimelineHistory>, DiskError> {
         let mut timelines = Names::list(self.disk, self.streaming)?.histories;
         timelines.extend(Names::list(self.disk, self.wals)?.histories);
         let mut histories = Vec::new();
         for timeline in timelines {
             for path in self.paths(timeline) {
-                let content = match disk::read_file(self.disk, &path, BYTES_MAX) {
+                let content = match self.read(&path) {
                     Ok(content) => content,
-                    Err(error) if error.is_absent() => continue,
+                    Err(error) if error.is_absent() || error.is_of_unpacking() => continue,
                     Err(error) => return Err(error),
                 };
                 histories.extend(TimelineHistory::parse(timeline, &content));
@@ -80,24 +83,29 @@ impl HistoryPlaces<'_> {
         Ok(histories)
     }
 
+    /// Barman compresses history files too.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, DiskError> {
+        StoredFile::of_wal(self.disk.open_read(path)?)?.read_all(BYTES_MAX)
+    }
+
     fn paths(&self, timeline: Timeline) -> [PathBuf; 2] {
         let name = WalFileName::History(timeline).to_string();
         [self.streaming.join(&name), self.wals.join(&name)]
     }
 }
 
-/// Barman compresses history files too. A text file begins with none of these bytes: gzip,
-/// bzip2, xz, zstd, lz4, snappy.
-fn is_compressed(stored: &[u8]) -> bool {
-    let magics: [&[u8]; 6] = [
-        b"\x1f\x8b\x08",
-        b"BZh",
-        b"\xfd7zXZ\0",
-        b"\x28\xb5\x2f\xfd",
-        b"\x04\x22\x4d\x18",
-        b"\xff\x06\0\0sNaPpY",
-    ];
-    magics.iter().any(|magic| stored.starts_with(magic))
+/// Removes what a crash has left of a history file that was being written. Nobody else writes
+/// into the directory: the caller holds the receiver's lock.
+pub(super) fn clear(disk: &dyn Disk, streaming: &Path) -> Result<(), DiskError> {
+    for entry in disk.list(streaming)? {
+        let Some(text) = entry.name.to_str() else { continue };
+        let name = text.strip_suffix(".tmp").and_then(|text| text.rsplit_once('.'));
+        let is_history = |name: &str| matches!(name.parse(), Ok(WalFileName::History(_)));
+        if name.is_some_and(|(name, pid)| is_history(name) && pid.parse::<u32>().is_ok()) {
+            disk.remove_file(&streaming.join(&entry.name))?;
+        }
+    }
+    Ok(())
 }
 
 const MODE: u32 = 0o600;
@@ -140,6 +148,19 @@ mod tests {
         places(&archived).store(two(), TEXT).expect("known");
         assert_eq!(archived.files(), [PathBuf::from("/wals/00000002.history")]);
         assert_eq!(places(&archived).stored().expect("read").len(), 1);
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_history_is_cleared_away_and_nothing_else() {
+        let disk = disk();
+        for name in ["00000002.history.417.tmp", "00000002.history", "spare.tmp", "notes.417.tmp"] {
+            disk.put(&Path::new("/streaming").join(name), TEXT);
+        }
+        clear(&disk, Path::new("/streaming")).expect("cleared");
+        let left = ["00000002.history", "notes.417.tmp", "spare.tmp"];
+        let mut files = disk.files();
+        files.sort();
+        assert_eq!(files, left.map(|name| Path::new("/streaming").join(name)));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct Positions {
     flushed: AtomicU64,
     /// The writer has ended, well or badly.
     ended: AtomicBool,
+    /// The disk is full, and the writer waits for room.
+    stalled: AtomicBool,
     changed: Notify,
 }
 
@@ -34,6 +36,7 @@ impl Positions {
             written: AtomicU64::new(start),
             flushed: AtomicU64::new(start),
             ended: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -63,6 +66,18 @@ impl Positions {
     pub(super) fn publish_end(&self) {
         self.ended.store(true, Ordering::Release);
         self.changed.notify_one();
+    }
+
+    /// The disk is full, or has room again.
+    pub(super) fn publish_stall(&self, stalled: bool) {
+        if self.stalled.swap(stalled, Ordering::AcqRel) != stalled {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether the writer waits for room on the disk.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
     }
 
     /// Whether the writer has ended.

@@ -7,12 +7,14 @@
 //! burst of tiny frames takes neither slots nor system calls of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
+use super::shortcut::{Conversation, Counter};
 use crate::wal::Lsn;
 
 /// WAL of one position, in one piece.
@@ -31,6 +33,8 @@ pub(super) enum Job {
     Wal(Piece),
     /// Everything before this is to be made durable now.
     Flush,
+    /// The conversation with the server, and where to give it back.
+    Errand(Box<Conversation>, Arc<Counter>),
 }
 
 /// A job and the memory that is free once it is done.
@@ -39,6 +43,17 @@ pub(super) struct Queued {
     pub(super) job: Job,
     /// Bytes of buffers that no later job refers to.
     unpins: usize,
+}
+
+/// What came of a wait.
+#[derive(Debug)]
+pub(super) enum Wait {
+    /// A job.
+    Job(Queued),
+    /// None came in time.
+    Nothing,
+    /// The reader has ended and everything is taken.
+    End,
 }
 
 /// The writer has ended: it failed, and its thread has the reason.
@@ -72,6 +87,35 @@ struct Gauge {
     pinned: AtomicUsize,
     jobs: AtomicUsize,
     drained: Notify,
+    /// The reader has ended.
+    closed: AtomicBool,
+}
+
+/// Memory of the queue that somebody still needs. To drop it gives it back.
+#[derive(Debug)]
+pub(super) struct Pins {
+    gauge: Arc<Gauge>,
+    bytes: usize,
+}
+
+impl Pins {
+    /// Holds what `other` holds, too.
+    pub(super) fn absorb(&mut self, mut other: Pins) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        self.gauge.pinned.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.gauge.drained.notify_one();
+    }
+}
+
+impl Drop for QueueSender {
+    fn drop(&mut self) {
+        self.gauge.closed.store(true, Ordering::Release);
+    }
 }
 
 /// A queue that pins at most about `limit` bytes: one read more than that can be under way.
@@ -96,6 +140,16 @@ impl QueueSender {
     pub(super) fn has_room(&self) -> bool {
         self.gauge.pinned.load(Ordering::Acquire) < self.limit
             && self.gauge.jobs.load(Ordering::Acquire) <= SLOTS - SLOTS_PER_READ
+    }
+
+    /// How many bytes are pinned.
+    pub(super) fn pinned(&self) -> usize {
+        self.gauge.pinned.load(Ordering::Acquire)
+    }
+
+    /// Whether the writer has done all its jobs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.gauge.jobs.load(Ordering::Acquire) == 0
     }
 
     /// Waits until the writer has taken something out.
@@ -149,6 +203,11 @@ impl QueueSender {
         self.send(Job::Flush, 0)
     }
 
+    /// Queues a job that pins nothing.
+    pub(super) fn lend(&mut self, job: Job) -> Result<(), WriterGone> {
+        self.send(job, 0)
+    }
+
     fn send(&mut self, job: Job, own: usize) -> Result<(), WriterGone> {
         let unpins = std::mem::take(&mut self.unpins) + own;
         self.gauge.jobs.fetch_add(1, Ordering::AcqRel);
@@ -163,16 +222,30 @@ impl QueueReceiver {
         self.jobs.recv().ok()
     }
 
+    /// Waits for the next job, but not for longer than `patience`.
+    pub(super) fn wait_for(&self, patience: Duration) -> Wait {
+        match self.jobs.recv_timeout(patience) {
+            Ok(queued) => Wait::Job(queued),
+            Err(RecvTimeoutError::Timeout) => Wait::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Wait::End,
+        }
+    }
+
     /// The next job, if there is one already.
     pub(super) fn take(&self) -> Option<Queued> {
         self.jobs.try_recv().ok()
     }
 
-    /// Gives back what jobs that are done have pinned.
-    pub(super) fn done(&self, finished: Finished) {
+    /// Jobs are done; their memory is given back when nobody needs it any more.
+    pub(super) fn done(&self, finished: Finished) -> Pins {
         self.gauge.jobs.fetch_sub(finished.jobs, Ordering::AcqRel);
-        self.gauge.pinned.fetch_sub(finished.unpinned, Ordering::AcqRel);
         self.gauge.drained.notify_one();
+        Pins { gauge: Arc::clone(&self.gauge), bytes: finished.unpinned }
+    }
+
+    /// Whether the reader has ended. What it has queued is still there.
+    pub(super) fn is_closed(&self) -> bool {
+        self.gauge.closed.load(Ordering::Acquire)
     }
 }
 
@@ -244,7 +317,9 @@ mod tests {
         for _ in 0..2 {
             finished.add(&receiver.take().expect("queued"));
         }
-        receiver.done(finished);
+        let pins = receiver.done(finished);
+        assert!(!sender.has_room(), "somebody still needs the memory");
+        drop(pins);
         assert!(sender.has_room());
         assert_eq!(sender.gauge.pinned.load(Ordering::Acquire), 3 * (256 << 10));
     }

@@ -13,8 +13,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{timeout, timeout_at};
 
 use super::feedback::{Feedback, Report};
+use super::meters::Meters;
 use super::positions::Positions;
 use super::queue::{QueueSender, WriterGone};
+use super::shortcut::Shortcut;
+use crate::net::Lend;
 use crate::service::{self, Shutdown, Urgency};
 use crate::wal::{Lsn, PgTimestamp};
 use crate::wire::copy_both::{StatusUpdate, WalEvent, WalStream};
@@ -40,6 +43,10 @@ pub enum Event<'a> {
     Started,
     /// The server remarks something.
     Notice(&'a Notice),
+    /// The disk is full: reception stands still, and the connection lives.
+    DiskFull,
+    /// There is room again.
+    DiskHasRoom,
 }
 
 /// What ended a stream that had not come to its end.
@@ -79,6 +86,14 @@ pub(super) struct Reader<'a, S> {
     /// A flush was asked for up to here.
     pub(super) flush_asked: Lsn,
     pub(super) farewell: Farewell,
+    /// The writer was last seen to wait for room on the disk.
+    pub(super) stalled: bool,
+    /// What is to be seen from outside.
+    pub(super) meters: Arc<Meters>,
+    /// Past the queue, where commits wait.
+    pub(super) shortcut: Option<Shortcut>,
+    /// What the writer's thread came upon and left to us.
+    pub(super) left_over: Option<WalEvent>,
 }
 
 /// The steps in which we end a stream by our own will.
@@ -98,7 +113,7 @@ enum Turn {
     Other,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
     /// Receives until the stream ends.
     pub(super) async fn run(
         &mut self,
@@ -113,10 +128,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
             if self.positions.has_ended() {
                 return Err(Fault::WriterGone);
             }
+            self.tell_of_stalls(observe);
             if let Some(end) = self.say_farewell(shutdown)? {
                 return Ok(end);
             }
             let now = Instant::now();
+            self.show();
             self.report(listening, now)?;
             self.send().await?;
             if self.feedback.is_dead(now) {
@@ -128,6 +145,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
                 self.feedback.handle_heard(now);
             }
             listening = has_room;
+            if self.go_the_short_way(shutdown).await? {
+                continue;
+            }
             match self.turn(listening, shutdown).await {
                 Turn::Read(Ok(0)) => return Err(Fault::Closed),
                 Turn::Read(Ok(_)) => self.feedback.handle_heard(Instant::now()),
@@ -165,13 +185,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
     /// Takes everything out of the input that is whole.
     fn take_events(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Option<End>, Fault> {
         let mut asked = false;
-        while let Some(event) = self.stream.next(self.input).map_err(Fault::Wire)? {
+        while let Some(event) = self.next_event()? {
             match event {
                 WalEvent::Wal { start, bytes } => self.queue.push(start, bytes)?,
                 WalEvent::Keepalive(keepalive) => {
                     asked |= keepalive.reply_now;
                 }
                 WalEvent::Started => {
+                    self.meters.confirm_stream();
                     observe(Event::Started);
                     if matches!(self.farewell, Farewell::Said { .. }) {
                         // We wanted to leave before the stream began; only now it can be said.
@@ -204,6 +225,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
         Ok(None)
     }
 
+    fn next_event(&mut self) -> Result<Option<WalEvent>, Fault> {
+        match self.left_over.take() {
+            Some(event) => Ok(Some(event)),
+            None => self.stream.next(self.input).map_err(Fault::Wire),
+        }
+    }
+
+    fn tell_of_stalls(&mut self, observe: &mut dyn FnMut(Event<'_>)) {
+        let stalled = self.positions.is_stalled();
+        if std::mem::replace(&mut self.stalled, stalled) != stalled {
+            observe(if stalled { Event::DiskFull } else { Event::DiskHasRoom });
+        }
+    }
+
+    fn show(&self) {
+        let (received, server) = (self.stream.received(), self.stream.server_end());
+        self.meters.set_positions(received, server, self.positions.read());
+        self.meters.set_queue(self.queue.pinned());
+    }
+
     /// Asks for what was received to be made durable, once.
     fn ask_for_flush(&mut self) -> Result<(), Fault> {
         let received = self.stream.received();
@@ -234,6 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
                 Ok(None)
             }
             Farewell::Flushing { end, .. } if shutdown.urgency() == Urgency::Now => Ok(Some(end)),
+            // What does not fit now will be received again: nothing was said of it.
+            Farewell::Flushing { end, .. } if self.stalled => Ok(Some(end)),
             Farewell::Flushing { .. } => self.say_goodbye_if_durable(),
             Farewell::Said { end, deadline } => {
                 let over = Instant::now() >= deadline || shutdown.urgency() == Urgency::Now;
@@ -259,6 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
     /// Adds the report that is due to the output.
     fn report(&mut self, listening: bool, now: Instant) -> Result<(), Fault> {
         if !self.stream.accepts_status() {
+            self.feedback.pass_over(listening, now);
             return Ok(());
         }
         let progress = self.positions.read();
@@ -285,7 +329,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
     }
 }
 
-fn status(report: Report) -> StatusUpdate {
+/// The message that says it.
+pub(super) fn status(report: Report) -> StatusUpdate {
     let now = service::now().as_microsecond();
     StatusUpdate {
         written: report.written,
@@ -307,111 +352,4 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const SEND: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {
-    use allocation_counter::measure;
-    use tokio::io::{Empty, empty};
-
-    use super::*;
-    use crate::receive::feedback::Rhythm;
-    use crate::receive::queue::{Finished, QueueReceiver, queue};
-
-    /// A frame of WAL, and a keepalive behind it. Source: manual, "Streaming Replication
-    /// Protocol", XLogData and Primary keepalive message.
-    fn frames(start: u64, length: usize, ask: u8) -> Vec<u8> {
-        let mut frame = vec![b'd'];
-        frame.extend((4 + 25 + length as u32).to_be_bytes());
-        frame.push(b'w');
-        frame.extend([start, start + length as u64, 0].map(u64::to_be_bytes).concat());
-        frame.resize(frame.len() + length, 7);
-        frame.push(b'd');
-        frame.extend((4_u32 + 18).to_be_bytes());
-        frame.push(b'k');
-        frame.extend([start + length as u64, 0].map(u64::to_be_bytes).concat());
-        frame.push(ask);
-        frame
-    }
-
-    fn reader<'a>(
-        socket: &'a mut Empty,
-        input: &'a mut BytesMut,
-        start: Lsn,
-    ) -> (Reader<'a, Empty>, QueueReceiver) {
-        let (sender, receiver) = queue(8 << 20);
-        let now = Instant::now();
-        let reader = Reader {
-            socket,
-            input,
-            stream: WalStream::new(start),
-            queue: sender,
-            positions: Arc::new(Positions::new(start)),
-            feedback: Feedback::new(Rhythm::for_server(None), Lsn::INVALID, now),
-            until: None,
-            output: BytesMut::with_capacity(256),
-            flush_asked: Lsn::INVALID,
-            farewell: Farewell::None,
-        };
-        (reader, receiver)
-    }
-
-    /// What the writer would do, without a disk.
-    fn drain(receiver: &QueueReceiver) -> usize {
-        let (mut finished, mut jobs) = (Finished::default(), 0);
-        while let Some(queued) = receiver.take() {
-            finished.add(&queued);
-            jobs += 1;
-        }
-        receiver.done(finished);
-        jobs
-    }
-
-    /// CopyBothResponse without columns.
-    const COPY_BOTH: [u8; 8] = [b'W', 0, 0, 0, 7, 0, 0, 0];
-
-    #[test]
-    fn a_thousand_frames_reach_the_queue_without_an_allocation_for_each() {
-        let start = 1 << 24;
-        let mut bytes = COPY_BOTH.to_vec();
-        let mut at = start;
-        for number in 0..1000 {
-            let length = if number % 2 == 0 { 56 } else { 8192 };
-            bytes.extend(frames(at, length, 0));
-            at += length as u64;
-        }
-        let (mut socket, mut input) = (empty(), BytesMut::new());
-        let (mut reader, receiver) = reader(&mut socket, &mut input, Lsn(start));
-        let (mut rest, mut buffers, mut jobs) = (bytes.as_slice(), 0, 0);
-        let info = measure(|| {
-            while !rest.is_empty() {
-                if reader.input.capacity() - reader.input.len() < READ_MIN {
-                    reader.input.reserve(READ_BUFFER);
-                    reader.queue.turn_buffer(reader.input.capacity());
-                    buffers += 1;
-                }
-                let room = reader.input.capacity() - reader.input.len();
-                let (read, more) = rest.split_at(room.min(rest.len()));
-                reader.input.extend_from_slice(read);
-                rest = more;
-                let end = reader.take_events(&mut |_| {}).expect("good frames");
-                assert_eq!(end, None);
-                jobs += drain(&receiver);
-            }
-        });
-        assert_eq!(reader.stream.received(), Lsn(at));
-        assert!(jobs >= 1000, "{jobs} jobs");
-        // A buffer and what counts its users, the same for gathered pieces, and a block of them.
-        assert!(info.count_total <= 5 * buffers, "{} in {buffers} buffers", info.count_total);
-    }
-
-    #[test]
-    fn a_server_that_asks_in_each_frame_does_not_fill_the_queue_with_flushes() {
-        let mut bytes = COPY_BOTH.to_vec();
-        for number in 0..4000 {
-            bytes.extend(frames((1 << 24) + number, 1, 1));
-        }
-        let (mut socket, mut input) = (empty(), BytesMut::from(bytes.as_slice()));
-        let (mut reader, receiver) = reader(&mut socket, &mut input, Lsn(1 << 24));
-        reader.take_events(&mut |_| {}).expect("good frames");
-        // With thousands of jobs the reader would wait for the disk.
-        assert!(drain(&receiver) < 10);
-    }
-}
+mod tests;

@@ -1,8 +1,9 @@
 //! Receives over one connection, from timeline to timeline.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::feedback::Rhythm;
 use super::history::HistoryPlaces;
@@ -10,11 +11,13 @@ use super::positions::Progress;
 use super::reader::{End, Event};
 use super::start::{Decision, Facts, LocalEnd, Remark, ServerEnd};
 use super::stream::{Request, stream};
-use super::writer::Target;
-use super::{ReceiveError, settings};
+use super::target::Target;
+use super::{Inspection, Inspector, Meters, ReceiveError, settings};
+use crate::disk::Disk;
 use crate::net::{NetError, ServerFacts, Walsender};
+use crate::repository::ServerLayout;
 use crate::service::Shutdown;
-use crate::wal::{Lsn, Timeline, TimelineHistory};
+use crate::wal::{Lsn, SegmentSize, SystemIdentifier, Timeline, TimelineHistory};
 use crate::wire::{NextTimeline, SlotName, SqlState};
 
 /// A receiver on one connection: `receive-wal`'s for as long as the connection lasts, or a
@@ -82,9 +85,15 @@ impl Receiver {
                 rhythm: self.rhythm,
             };
             let server = self.server.clone();
+            let directory = self.target.directory.clone();
             let mut observe = |event: Event<'_>| match event {
                 Event::Started => info!(%server, %timeline, position = %start, "streaming WAL"),
                 Event::Notice(notice) => info!(%server, "server says: {notice}"),
+                Event::DiskFull => error!(
+                    %server, directory = %directory.display(),
+                    "no room for WAL: reception waits, the server keeps what comes; make room"
+                ),
+                Event::DiskHasRoom => info!(%server, "there is room again: reception goes on"),
             };
             let outcome = stream(session, &request, &self.target, shutdown, &mut observe).await;
             self.floor = outcome.floor;
@@ -178,7 +187,7 @@ impl Receiver {
                     %server, %needed, %slot,
                     "the slot does not keep the WAL that comes next; asking for it all the same"
                 ),
-                Remark::Gap { from, to } => tracing::error!(
+                Remark::Gap { from, to } => error!(
                     %server, %from, %to,
                     "WAL is missing in the archive: no backup before the gap can be restored to \
                      a time behind it; take a new base backup"
@@ -203,7 +212,7 @@ impl Receiver {
         timeline: Timeline,
     ) -> Result<(), ReceiveError> {
         match self.fetch_history(session, timeline).await {
-            Err(ReceiveError::Net(error)) if is_absent(&error) => Ok(()),
+            Err(ReceiveError::Net(error)) if error.has_code(SqlState::UNDEFINED_FILE) => Ok(()),
             result => result.map(|_| ()),
         }
     }
@@ -221,8 +230,24 @@ impl Receiver {
     }
 }
 
-fn is_absent(error: &NetError) -> bool {
-    error.server_error().is_some_and(|error| error.code == SqlState::UNDEFINED_FILE)
+/// The thread that looks into the WAL of a cluster: its segment size and identifier. Without it
+/// WAL is received all the same, which is said.
+pub fn start_inspection(
+    disk: &Arc<dyn Disk>,
+    layout: &ServerLayout,
+    (segment_size, system): (SegmentSize, SystemIdentifier),
+    meters: &Arc<Meters>,
+) -> Option<Inspection> {
+    let (disk, meters) = (Arc::clone(disk), Arc::clone(meters));
+    let inspector = Inspector::new(disk, layout, segment_size, system, meters);
+    match Inspection::start(inspector) {
+        Ok(inspection) => Some(inspection),
+        Err(error) => {
+            let server = layout.server();
+            warn!(%server, %error, "no thread is left: WAL is received and not verified");
+            None
+        }
+    }
 }
 
 fn closed(session: &Walsender) -> ReceiveError {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::segment::OpenSegment;
-use super::writer::Target;
+use super::segment::{OpenSegment, SegmentFile};
+use super::target::Target;
 use crate::disk::{self, Disk, DiskError, DiskFile};
 use crate::wal::{Lsn, SegmentName, SegmentSize, Timeline, WalFileName};
 
@@ -39,6 +39,8 @@ pub(super) fn open_partial(
     rewrite(file.as_ref(), position.segment_offset(size))?;
     file.sync_all()?;
     target.disk.sync_directory(&target.directory)?;
+    let direct = if target.direct { target.disk.open_direct(&path)? } else { None };
+    let file = SegmentFile { file, direct };
     Ok(Some(OpenSegment::new(file, path, name, range(position, size), position)))
 }
 

@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use super::ReceiveError;
-use super::service::Plan;
+use super::plan::Plan;
 use super::start::SlotPosition;
 use crate::net::{NetError, ServerFacts, SqlClient, Walsender};
 use crate::output::one_line;
@@ -16,9 +16,12 @@ pub(super) struct Past {
     pub(super) stored: bool,
     /// This process has used the slot.
     pub(super) streamed: bool,
+    /// The server is not the one on which the slot was made.
+    pub(super) failover: bool,
 }
 
-/// Where the slot stands; it is made if it is missing and we may.
+/// Where the slot stands. It is made if it is missing and we may: by the configuration, or
+/// because a failover took it away. It keeps WAL from then on.
 pub(super) async fn find(
     plan: &Plan,
     session: &mut Walsender,
@@ -39,15 +42,21 @@ pub(super) async fn find(
     if found.is_some() {
         return Ok(found);
     }
-    if !plan.create_slot {
+    if !plan.create_slot && !past.failover {
         return Err(missing(plan, name, past.streamed));
     }
     session.create_slot(name, false, true).await?;
-    info!(server = %plan.layout.server(), slot = %name, "replication slot created");
+    match past.failover {
+        true => info!(
+            server = %plan.layout.server(), slot = %name,
+            "replication slot created on the new primary, which did not have it"
+        ),
+        false => info!(server = %plan.layout.server(), slot = %name, "replication slot created"),
+    }
     read(plan, session, facts, name).await
 }
 
-async fn read(
+pub(super) async fn read(
     plan: &Plan,
     session: &mut Walsender,
     facts: &ServerFacts,
@@ -76,17 +85,16 @@ pub(super) fn explain(
     streamed: bool,
     error: NetError,
 ) -> ReceiveError {
-    let code = error.server_error().map(|error| error.code);
     let keeps_nothing = slot.is_some_and(|slot| slot.restart.is_none());
     match &plan.slot {
-        Some(slot) if code == Some(SqlState::PREREQUISITE) && keeps_nothing => {
+        Some(slot) if error.has_code(SqlState::PREREQUISITE) && keeps_nothing => {
             ReceiveError::SlotInvalid {
                 slot: slot.clone(),
                 server: plan.layout.server().to_string(),
                 source: Box::new(error),
             }
         }
-        Some(slot) if code == Some(SqlState::UNDEFINED_OBJECT) => missing(plan, slot, streamed),
+        Some(slot) if error.has_code(SqlState::UNDEFINED_OBJECT) => missing(plan, slot, streamed),
         _ => error.into(),
     }
 }

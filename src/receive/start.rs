@@ -198,14 +198,49 @@ impl Facts<'_> {
     /// exists: at the next place where it does, with the gap named.
     pub fn decide_behind_gap(&self, needed: Lsn) -> Decision {
         let mut decision = self.first_start();
-        if let Decision::Stream { position, remarks, .. } = &mut decision {
+        if let Decision::Stream { timeline, position, remarks } = &mut decision {
             if *position <= needed {
                 // The slot promises what is gone: it was invalidated.
+                *timeline = self.server.timeline;
                 *position = self.server.flushed.segment_start(self.segment_size).max(needed);
             }
-            *remarks = vec![Remark::Gap { from: needed, to: *position }];
+            *remarks = vec![Remark::Gap { from: needed.max(self.shared_end()), to: *position }];
         }
         decision
+    }
+
+    /// Where the stored WAL ends that the server has in its past. A successor's first segment is
+    /// asked for whole, and begins before.
+    fn shared_end(&self) -> Lsn {
+        let end = |local: LocalEnd| match self.history.switchpoint_of(local.timeline) {
+            Some(switchpoint) => local.position.min(switchpoint),
+            None => local.position,
+        };
+        self.local.map_or(Lsn::INVALID, end)
+    }
+
+    /// Whether a slot that is missing is made without anybody having asked for it: on another
+    /// timeline than ours, after a failover. Slots are not replicated, so that the new primary
+    /// never had it, and removes WAL that we need until somebody makes it. On our own timeline
+    /// somebody has dropped it, and knows why.
+    pub fn misses_slot_after_failover(&self) -> bool {
+        self.local.is_some_and(|local| local.timeline < self.server.timeline)
+    }
+
+    /// Each timeline of the history with what of the WAL from `from` to `to` belongs to it.
+    pub fn lost(&self, from: Lsn, to: Lsn) -> Vec<(Timeline, Lsn, Lsn)> {
+        let ancestors = self.history.entries().iter();
+        let ends = ancestors.map(|entry| (entry.timeline, Some(entry.switchpoint)));
+        let mut begin = from;
+        let mut lost = Vec::new();
+        for (timeline, end) in ends.chain([(self.server.timeline, None)]) {
+            let end = end.map_or(to, |end| end.min(to));
+            if begin < end {
+                lost.push((timeline, begin, end));
+                begin = end;
+            }
+        }
+        lost
     }
 
     fn first_start(&self) -> Decision {

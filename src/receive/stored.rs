@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::resume::{self, partial_path};
 use super::start::LocalEnd;
+use crate::codec::{Codec, StoredFile};
 use crate::disk::{Disk, DiskError, FileKind};
 use crate::wal::page::PageHeader;
 use crate::wal::{
@@ -189,12 +190,16 @@ impl Places<'_> {
         let mut findings = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
         for (number, path) in chain.iter().rev() {
-            let file = self.disk.open_read(path)?;
+            let mut file = StoredFile::of_wal(self.disk.open_read(path)?)?;
             let mut offset = 0;
             while offset < u64::from(size.bytes()) && !findings.iter().any(ends_verification) {
                 let left = u64::from(size.bytes()) - offset;
                 let wanted = buffer.len().min(left as usize);
-                let read = file.read_at(&mut buffer[..wanted], offset)?;
+                let read = match file.read(&mut buffer[..wanted]) {
+                    // Damaged in the archive: what follows cannot be verified.
+                    Err(error) if error.is_of_unpacking() => 0,
+                    result => result?,
+                };
                 if read == 0 {
                     break;
                 }
@@ -205,7 +210,7 @@ impl Places<'_> {
         Ok(checker.valid_end())
     }
 
-    /// A complete segment as it was received: one that the archive has compressed cannot serve.
+    /// A complete segment, as it was received or as the archive has packed it.
     fn complete_path(
         &self,
         timeline: Timeline,
@@ -214,18 +219,30 @@ impl Places<'_> {
         let name = SegmentName::new(timeline, number, self.segment_size);
         let archived = self.wals.join(name.hash_directory()).join(name.to_string());
         for path in [self.streaming.join(name.to_string()), archived] {
-            let stat = self.disk.stat(&path)?;
-            if stat.is_some_and(|stat| stat.length == u64::from(self.segment_size.bytes())) {
+            let Some(stat) = self.disk.stat(&path)? else { continue };
+            let is_full = stat.length == u64::from(self.segment_size.bytes());
+            if is_full || self.is_packed(&path)? {
                 return Ok(Some(path));
             }
         }
         Ok(None)
     }
 
+    fn is_packed(&self, path: &Path) -> Result<bool, DiskError> {
+        let mut head = [0; Codec::HEAD_BYTES];
+        let read = self.disk.open_read(path)?.read_at(&mut head, 0)?;
+        let codec = Codec::of_wal(&head[..read]);
+        Ok(codec != Codec::Plain && codec.is_readable())
+    }
+
     fn first_page(&self, path: &Path) -> Result<Option<PageHeader>, DiskError> {
-        let file = self.disk.open_read(path)?;
+        let opened = StoredFile::of_wal(self.disk.open_read(path)?);
         let mut bytes = [0; PageHeader::LONG];
-        let read = file.read_at(&mut bytes, 0)?;
+        let read = match opened.and_then(|mut file| file.read(&mut bytes)) {
+            // Encrypted, or damaged: it says nothing.
+            Err(error) if error.is_of_unpacking() => return Ok(None),
+            result => result?,
+        };
         let header = PageHeader::parse(&bytes[..read]);
         Ok(header.filter(|header| header.long.is_some() && header.has_known_flags()))
     }

@@ -1,17 +1,21 @@
 //! One stream: a writer in its thread, a reader in the calling task, and what became of them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 
 use super::ReceiveError;
 use super::feedback::{Feedback, Rhythm};
+use super::meters::Meters;
 use super::positions::Progress;
 use super::queue::{QueueSender, queue};
 use super::reader::{End, Event, Farewell, Fault, Reader};
-use super::writer::{Target, Writer};
+use super::shortcut::Shortcut;
+use super::target::Target;
+use super::writer::Writer;
 use crate::net::{NetError, Walsender};
-use crate::service::Shutdown;
+use crate::service::{Shutdown, Urgency};
 use crate::wal::{Lsn, Timeline};
 use crate::wire::copy_both::WalStream;
 use crate::wire::{SlotName, SqlState, WireError};
@@ -68,19 +72,26 @@ pub async fn stream(
         Ok(wal) => wal,
         Err(error) => return nothing(error.into()),
     };
-    run(session, request, writer, wal, shutdown, observe).await
+    let meters = &target.meters;
+    meters.set_queue_limit(target.queue_bytes);
+    meters.begin_stream(request.timeline, request.start);
+    let outcome = run(session, request, (writer, meters), wal, shutdown, observe).await;
+    meters.end_stream(outcome.progress);
+    outcome
 }
 
 async fn run(
     session: &mut Walsender,
     request: &Request,
-    writer: Writer,
+    (writer, meters): (Writer, &Arc<Meters>),
     wal: WalStream,
     shutdown: &Shutdown,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Outcome {
     let positions = writer.positions();
-    let (sender, receiver) = queue(QUEUE_BYTES);
+    let queue_bytes = writer.queue_bytes();
+    let synchronous = writer.synchronous();
+    let (sender, receiver) = queue(queue_bytes);
     let spawned = std::thread::Builder::new()
         .name("wal-writer".to_owned())
         .spawn(move || writer.run(receiver));
@@ -104,10 +115,18 @@ async fn run(
         output: BytesMut::new(),
         flush_asked: Lsn::INVALID,
         farewell: Farewell::None,
+        stalled: false,
+        meters: Arc::clone(meters),
+        shortcut: Some(Shortcut::new(synchronous, request.start)),
+        left_over: None,
     };
     let ended = reader.run(shutdown, observe).await;
     let Reader { stream: wal, queue, feedback, .. } = reader;
     drop::<QueueSender>(queue);
+    if shutdown.urgency() == Urgency::Now {
+        // The server is not to wait for a disk that may never answer.
+        session.hang_up().await;
+    }
     // Not a blocking join: signals are still to be heard while the disk takes its time.
     while !positions.has_ended() {
         positions.changed().await;
@@ -151,6 +170,3 @@ fn is_removed(stream: &WalStream, error: &WireError) -> bool {
     let code = error.server_error().map(|error| error.code);
     stream.started() && code == Some(SqlState::UNDEFINED_FILE)
 }
-
-/// What the queue may pin.
-const QUEUE_BYTES: usize = 8 << 20;

@@ -78,6 +78,10 @@ impl Trouble {
         }
         let hint = error.hint().unwrap_or_default();
         match (error, retry) {
+            // Whoever has just started it may have mistyped the host.
+            (ReceiveError::Net(_), Retry::Now | Retry::AfterBackoff) if !self.has_connected => {
+                warn!(%server, error = %text, hint, "no server yet; waiting for it");
+            }
             (ReceiveError::Net(_), Retry::Now | Retry::AfterBackoff) => {
                 info!(%server, error = %text, "not connected; trying again");
             }

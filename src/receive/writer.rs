@@ -5,60 +5,22 @@
 //! flushed after the bytes before it and the names that lead to them are. An error ends the
 //! writer: nothing that was not published may be believed afterwards.
 
-use std::io::IoSlice;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use super::batch::Batch;
+use super::inspection::Handover;
+use super::meters::Meters;
 use super::positions::{Positions, Progress};
-use super::queue::{Finished, Job, Piece, QueueReceiver, Queued};
+use super::queue::{Finished, Job, Piece, Pins, QueueReceiver, Queued, Wait};
 use super::resume;
 use super::segment::OpenSegment;
-use super::spare::{Filling, Preparation, Spares};
-use crate::disk::{Disk, DiskError};
-use crate::wal::{Lsn, SegmentName, SegmentSize, Timeline};
-
-/// Where segments are written, and how.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The disk.
-    pub disk: Arc<dyn Disk>,
-    /// The directory of the segment files; it exists.
-    pub directory: PathBuf,
-    /// The segment size of the server.
-    pub segment_size: SegmentSize,
-    /// Whether everything is made durable as soon as it is written, because commits wait for
-    /// it. Otherwise at the end of a segment and when asked.
-    pub synchronous: Synchronous,
-    /// Where the next segment is made ready.
-    pub preparation: Preparation,
-    /// Gets a word when a segment is complete; a word that is still unread is enough.
-    pub completed: Option<SyncSender<()>>,
-}
-
-/// Whether commits wait. Clones are one value, which may change while a writer runs.
-#[derive(Clone, Debug)]
-pub struct Synchronous(Arc<AtomicBool>);
-
-impl Synchronous {
-    /// The first answer.
-    pub fn new(synchronous: bool) -> Synchronous {
-        Synchronous(Arc::new(AtomicBool::new(synchronous)))
-    }
-
-    /// The answer now.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Another answer, which counts from the next write on. Returns the one before.
-    pub fn set(&self, synchronous: bool) -> bool {
-        self.0.swap(synchronous, Ordering::Relaxed)
-    }
-}
+use super::spare::{Filling, Order, Preparation, Spares};
+use super::target::{Synchronous, Target, WhenFull};
+use crate::disk::{AlignedBuffer, DiskError};
+use crate::wal::{Lsn, SegmentName, Timeline};
 
 /// Writes the WAL of one timeline, in order.
 #[derive(Debug)]
@@ -67,12 +29,19 @@ pub struct Writer {
     timeline: Timeline,
     /// The next byte to come.
     position: Lsn,
-    /// `Some` exactly while `position` is inside a segment, or at the start of one whose file
-    /// was there before.
+    /// `Some` exactly while `position` is inside a segment, at the start of one whose file was
+    /// there before, or at the end of one that could not be completed.
     segment: Option<OpenSegment>,
     spares: Spares,
     positions: Arc<Positions>,
-    batch: Vec<Piece>,
+    batch: Batch,
+    /// The memory of the batch.
+    pins: Option<Pins>,
+    buffer: AlignedBuffer,
+    /// How spares are made.
+    order: Order,
+    /// When the segment before the current one was complete.
+    completed_at: Option<Instant>,
 }
 
 impl Writer {
@@ -88,7 +57,7 @@ impl Writer {
             Arc::clone(&target.disk),
             &target.directory,
             target.segment_size,
-            filling,
+            target.direct,
             target.preparation,
         );
         let segment = resume::open_partial(&target, timeline, position)?;
@@ -96,16 +65,20 @@ impl Writer {
         target.disk.sync_directory(&target.directory)?;
         if segment.is_none() {
             // A full disk is found out before the server is asked for anything.
-            spares.make_first()?;
+            spares.make_first(filling)?;
         }
         Ok(Writer {
-            target,
             timeline,
             position,
             segment,
             spares,
             positions: Arc::new(Positions::new(position)),
-            batch: Vec::with_capacity(BATCH_PIECES),
+            batch: Batch::new(),
+            pins: None,
+            buffer: AlignedBuffer::new(if target.direct { BUFFER_BYTES } else { 0 }),
+            order: Order { filling, within: QUICK / 2 },
+            completed_at: None,
+            target,
         })
     }
 
@@ -119,93 +92,189 @@ impl Writer {
         Arc::clone(&self.positions)
     }
 
+    /// What the queue before it may pin.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.target.queue_bytes
+    }
+
+    /// Whether commits wait; may change.
+    pub(super) fn synchronous(&self) -> Synchronous {
+        self.target.synchronous.clone()
+    }
+
+    pub(super) fn is_synchronous(&self) -> bool {
+        self.target.synchronous.get()
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        &self.target.meters
+    }
+
+    pub(super) fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
     /// Writes what comes through the queue until the reader's end is closed, and leaves
     /// everything durable.
     pub(super) fn run(mut self, queue: QueueReceiver) -> Result<(), DiskError> {
         // Also after a panic: nobody may wait for a writer that is gone.
         let _end = PublishEnd(Arc::clone(&self.positions));
-        let result = self.serve(&queue).and_then(|()| self.flush());
+        let way = self.target.inspection.take();
+        let mut handover = way.map(|way| Handover::begin(way, self.timeline, self.position));
+        let result = self.serve(&queue, handover.as_mut()).and_then(|()| self.flush());
+        if let Some(handover) = handover {
+            handover.finish(std::mem::replace(&mut self.batch, Batch::new()), self.pins.take());
+        }
         drop(queue);
         // Before the end is published: to leave no spare behind takes its time too.
         drop(self);
         result
     }
 
-    fn serve(&mut self, queue: &QueueReceiver) -> Result<(), DiskError> {
-        while let Some(first) = queue.wait() {
+    fn serve(
+        &mut self,
+        queue: &QueueReceiver,
+        mut handover: Option<&mut Handover>,
+    ) -> Result<(), DiskError> {
+        while let Some(first) = self.next_job(queue, &mut handover) {
+            self.target.meters.work();
             let mut finished = Finished::default();
             let mut flush = self.target.synchronous.get();
-            let mut bytes = 0;
+            let mut errand = None;
             let mut next = Some(first);
             while let Some(queued) = next {
                 finished.add(&queued);
-                bytes += self.accept(queued, &mut flush);
-                let full = bytes >= BATCH_BYTES || self.batch.len() >= BATCH_PIECES;
-                next = if full { None } else { queue.take() };
+                match queued.job {
+                    Job::Wal(piece) => self.batch.push(piece),
+                    Job::Flush => flush = true,
+                    Job::Errand(conversation, counter) => errand = Some((conversation, counter)),
+                }
+                next = if self.batch.is_full() { None } else { queue.take() };
             }
-            self.write_batch()?;
+            self.write_patiently(queue)?;
             // Before the flush: while the disk is busy, the queue fills, and the next batch is
             // flushed as a whole. That is how commits group.
-            queue.done(finished);
+            self.keep(queue.done(finished));
+            match &mut handover {
+                Some(handover) if self.batch.is_worth_a_look() => {
+                    self.pass_on(handover);
+                }
+                Some(_) => {}
+                None => self.let_go(),
+            }
             if flush {
                 self.flush()?;
+            }
+            self.target.meters.rest();
+            if let Some((conversation, counter)) = errand {
+                self.go_on_errand(conversation, &counter, queue, &mut handover)?;
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self, queued: Queued, flush: &mut bool) -> usize {
-        match queued.job {
-            Job::Wal(piece) => {
-                let length = piece.bytes.len();
-                self.batch.push(piece);
-                length
+    /// The next job. What was written and not looked at waits for more of its kind, but not
+    /// for long.
+    fn next_job(
+        &mut self,
+        queue: &QueueReceiver,
+        handover: &mut Option<&mut Handover>,
+    ) -> Option<Queued> {
+        while let Some(handover) = handover
+            && self.pins.is_some()
+        {
+            match queue.wait_for(UNSEEN_MAX) {
+                Wait::Job(job) => return Some(job),
+                Wait::Nothing => self.pass_on(handover),
+                Wait::End => return None,
             }
-            Job::Flush => {
-                *flush = true;
-                0
+        }
+        queue.wait()
+    }
+
+    /// Gives what was written to the inspector.
+    pub(super) fn pass_on(&mut self, handover: &mut Handover) {
+        handover.hand_over(&mut self.batch, &mut self.pins);
+    }
+
+    pub(super) fn keep(&mut self, new: Pins) {
+        match &mut self.pins {
+            Some(pins) => pins.absorb(new),
+            None => self.pins = Some(new),
+        }
+    }
+
+    pub(super) fn let_go(&mut self) {
+        self.batch.clear();
+        self.pins = None;
+    }
+
+    /// Writes the batch; where there is no room, waits for it if that is wanted and the reader
+    /// is there. A failed write has claimed nothing, so that to try again is right; after a
+    /// failed sync it would not be.
+    pub(super) fn write_patiently(&mut self, queue: &QueueReceiver) -> Result<(), DiskError> {
+        loop {
+            match self.write_batch() {
+                Err(error) if error.is_full() && !error.is_of_sync() => {
+                    match self.target.when_full {
+                        WhenFull::Wait(retry) if !queue.is_closed() => {
+                            self.positions.publish_stall(true);
+                            self.target.meters.set_full(true);
+                            // A writer that tries again is alive, however long it has to.
+                            self.target.meters.work();
+                            std::thread::park_timeout(retry);
+                        }
+                        WhenFull::Wait(_) | WhenFull::Fail => return Err(error),
+                    }
+                }
+                result => {
+                    self.positions.publish_stall(false);
+                    self.target.meters.set_full(false);
+                    return result;
+                }
             }
         }
     }
 
     /// Adds to what [`Writer::write_batch`] writes. Pieces come in order.
     pub fn push(&mut self, start: Lsn, bytes: Bytes) {
+        if self.batch.left() == 0 {
+            self.let_go();
+        }
         self.batch.push(Piece { start, bytes });
     }
 
-    /// Hands the batch to the kernel: one call a segment, and a call more for each
-    /// 128 pieces.
+    /// Hands the batch to the kernel, with few calls a segment.
     ///
     /// # Errors
-    /// The disk refused. The writer is of no use any more.
+    /// The disk refused. Unless it was a sync that failed, what is left of the batch can be
+    /// tried again.
     pub fn write_batch(&mut self) -> Result<(), DiskError> {
-        let mut batch = std::mem::take(&mut self.batch);
-        let mut rest = batch.as_mut_slice();
-        while let Some(piece) = rest.first() {
+        while let Some(start) = self.batch.position() {
             // The stream refuses gaps; bytes at a wrong place would be worse than an abort.
-            assert!(piece.start == self.position, "pieces of WAL out of order");
-            let mut segment = match self.segment.take() {
+            assert!(start == self.position, "pieces of WAL out of order");
+            let segment = match &mut self.segment {
                 Some(segment) => segment,
-                None => self.next_segment()?,
+                None => {
+                    let segment = self.next_segment()?;
+                    self.segment.insert(segment)
+                }
             };
-            let (pieces, cut) = append(&mut segment, rest)?;
+            let buffer = (!self.target.synchronous.get()).then_some(&mut self.buffer);
+            let result = segment.append(&mut self.batch, buffer);
             self.position = segment.written();
             self.positions.publish_written(self.position);
-            rest = &mut rest[pieces..];
-            if cut > 0 {
-                let piece = &mut rest[0];
-                piece.bytes.advance(cut);
-                piece.start = piece.start + cut as u64;
-            }
-            if segment.room() == 0 {
-                self.complete(segment, !rest.is_empty())?;
-            } else {
+            result?;
+            if segment.room() > 0 {
                 segment.hint()?;
-                self.segment = Some(segment);
+            } else {
+                self.complete()?;
             }
         }
-        batch.clear();
-        self.batch = batch;
+        // Where the last try ended between a segment's last byte and its name.
+        if self.segment.as_ref().is_some_and(|segment| segment.room() == 0) {
+            self.complete()?;
+        }
         Ok(())
     }
 
@@ -215,36 +284,60 @@ impl Writer {
     /// The disk refused. The writer is of no use any more.
     pub fn flush(&mut self) -> Result<(), DiskError> {
         if let Some(segment) = &mut self.segment {
-            segment.flush()?;
+            flush(segment, &self.target.meters)?;
         }
         self.positions.publish_flushed(self.position);
         Ok(())
     }
 
-    fn complete(&mut self, mut segment: OpenSegment, more: bool) -> Result<(), DiskError> {
-        segment.flush()?;
+    /// Gives the full segment its final name. After an error it is still the current one, unless
+    /// only the next one is missing.
+    fn complete(&mut self) -> Result<(), DiskError> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        flush(segment, &self.target.meters)?;
         let disk = Arc::clone(&self.target.disk);
         let complete = resume::complete_path(&self.target.directory, segment.name());
         disk.rename(segment.path(), &complete)?;
+        self.segment = None;
         // One sync of the directory serves both names. Without room for the second one the
         // first is complete all the same.
+        let more = self.batch.left() > 0;
         let next = if more { self.next_segment_unsynced().map(Some) } else { Ok(None) };
         disk.sync_directory(&self.target.directory)?;
         self.positions.publish_flushed(self.position);
+        self.target.meters.count_segment();
         if let Some(completed) = &self.target.completed {
             // Full means that a word is already waiting there; closed, that nobody cares.
             let _ = completed.try_send(());
         }
+        self.choose_order();
         self.segment = next?;
-        self.spares.prepare();
+        self.spares.prepare(self.order);
         Ok(())
+    }
+
+    /// How spares are to be made from now on. Zeros are written once more than needed, and pay
+    /// where commits wait for small flushes; in catch-up they would only be in the way.
+    fn choose_order(&mut self) {
+        let now = Instant::now();
+        let since = self.completed_at.replace(now).map(|before| now - before);
+        let is_quick = since.is_some_and(|since| since < QUICK);
+        self.order.filling = match self.target.preparation {
+            _ if !self.target.synchronous.get() => Filling::Reserved,
+            Preparation::Background if is_quick => Filling::Reserved,
+            _ => Filling::Zeros,
+        };
+        if let Some(since) = since {
+            // The next one may fill faster than the last one.
+            self.order.within = since.min(SLOW) * 3 / 4;
+        }
     }
 
     /// Opens the segment at `position`, which is its start. Its name is durable.
     fn next_segment(&mut self) -> Result<OpenSegment, DiskError> {
         let segment = self.next_segment_unsynced()?;
         self.target.disk.sync_directory(&self.target.directory)?;
-        self.spares.prepare();
+        self.spares.prepare(self.order);
         Ok(segment)
     }
 
@@ -258,10 +351,22 @@ impl Writer {
         let name = SegmentName::containing(self.timeline, self.position, size);
         let path = resume::partial_path(&self.target.directory, name);
         let file = self.spares.take()?;
-        self.target.disk.rename(self.spares.path(), &path)?;
+        if let Err(error) = self.target.disk.rename(self.spares.path(), &path) {
+            self.spares.give_back(file);
+            return Err(error);
+        }
         let end = self.position.segment(size).end(size);
         Ok(OpenSegment::new(file, path, name, (self.position, end), self.position))
     }
+}
+
+/// Makes everything durable that the segment holds.
+fn flush(segment: &mut OpenSegment, meters: &Meters) -> Result<(), DiskError> {
+    let begun = Instant::now();
+    if segment.flush()? {
+        meters.record_flush(begun.elapsed());
+    }
+    Ok(())
 }
 
 /// Says that the writer has ended, however it ended.
@@ -273,63 +378,14 @@ impl Drop for PublishEnd {
     }
 }
 
-/// Appends as much of the pieces as fits and as one call takes. Returns how many went whole,
-/// and how many bytes of the one behind them.
-fn append(segment: &mut OpenSegment, pieces: &[Piece]) -> Result<(usize, usize), DiskError> {
-    let mut room = segment.room();
-    let (mut whole, mut cut, mut length) = (0, 0, 0);
-    for piece in pieces.iter().take(SLICES) {
-        let bytes = piece.bytes.len() as u64;
-        if bytes > room {
-            cut = room as usize;
-            length += room;
-            break;
-        }
-        whole += 1;
-        room -= bytes;
-        length += bytes;
-    }
-    let slices: [IoSlice<'_>; SLICES] = std::array::from_fn(|index| match pieces.get(index) {
-        Some(piece) if index < whole => IoSlice::new(&piece.bytes),
-        Some(piece) if index == whole => IoSlice::new(&piece.bytes[..cut]),
-        _ => IoSlice::new(&[]),
-    });
-    segment.append(&slices[..whole + usize::from(cut > 0)], length)?;
-    Ok((whole, cut))
-}
-
-/// What one drain takes at most: enough to keep the disk busy, little enough that a flush that
-/// is due does not wait long.
-const BATCH_BYTES: usize = 4 << 20;
-const BATCH_PIECES: usize = 512;
-const SLICES: usize = 128;
+/// One direct write: long enough that the disk is busy nearly all the time.
+const BUFFER_BYTES: usize = 4 << 20;
+/// How long damage may go unseen on a quiet stream.
+const UNSEEN_MAX: Duration = Duration::from_millis(100);
+/// A segment that fills faster than this comes from a backlog or a bulk load.
+const QUICK: Duration = Duration::from_millis(500);
+/// A spare need not take longer than this, however slowly segments fill.
+const SLOW: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::ModelDisk;
-    use crate::receive::queue::queue;
-
-    #[test]
-    fn nobody_waits_for_a_writer_that_has_panicked() {
-        let disk = ModelDisk::new(1);
-        disk.put_directory(std::path::Path::new("/streaming"));
-        let target = Target {
-            disk: Arc::new(disk),
-            directory: PathBuf::from("/streaming"),
-            segment_size: SegmentSize::new(1 << 20).expect("a size"),
-            synchronous: Synchronous::new(false),
-            preparation: Preparation::InTurn,
-            completed: None,
-        };
-        let start = Lsn(1 << 20);
-        let writer = Writer::open(target, Timeline::FIRST, start).expect("opened");
-        let positions = writer.positions();
-        let (mut sender, receiver) = queue(1 << 20);
-        sender.push(start + 8, Bytes::from_static(b"behind a gap")).expect("queued");
-        sender.end_read().expect("queued");
-        let thread = std::thread::spawn(move || writer.run(receiver));
-        thread.join().expect_err("a gap was written");
-        assert!(positions.has_ended(), "the reader would wait for ever");
-    }
-}
+mod tests;

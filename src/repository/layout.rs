@@ -15,7 +15,8 @@ use crate::wal::WalFileName;
 ///                    meta/<id>-backup.info, <id>-keep, <id>-delete_this
 ///                    wals/<srv>-xlog.db, wals/<16 hex>/<segment>, wals/<timeline>.history
 ///                    streaming/  incoming/  errors/
-///                    .tapster/                      Tapster's own state; Barman never looks
+///                    .tapster/holes, .tapster/wal-facts/<16 hex>
+///                                                   Tapster's own state; Barman never looks
 /// <lock directory>/.<srv>-<purpose>.lock
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,8 +38,10 @@ pub enum Lock {
     ArchiveWal,
     /// `receive-wal`, for its whole life.
     ReceiveWal,
-    /// Every use of the xlog database; the only one that is waited for.
+    /// Every use of the xlog database; like the next, it is waited for.
     XlogDb,
+    /// Every change of Tapster's own state. Barman does not know it.
+    State,
 }
 
 /// Permission bits of directories, before the umask.
@@ -114,6 +117,16 @@ impl ServerLayout {
     /// Tapster's own state.
     pub fn state(&self) -> PathBuf {
         self.root().join(".tapster")
+    }
+
+    /// Which WAL is lost.
+    pub fn holes(&self) -> PathBuf {
+        self.state().join("holes")
+    }
+
+    /// What was seen in each segment: a file for each directory of `wals/`.
+    pub fn wal_facts(&self) -> PathBuf {
+        self.state().join("wal-facts")
     }
 
     /// `base/<id>/`.
@@ -207,6 +220,7 @@ impl ServerLayout {
             Lock::ArchiveWal => format!(".{server}-archive-wal.lock"),
             Lock::ReceiveWal => format!(".{server}-receive-wal.lock"),
             Lock::XlogDb => format!(".{server}-xlogdb.lock"),
+            Lock::State => format!(".{server}-tapster.lock"),
         };
         self.directories.locks.join(name)
     }

@@ -1,16 +1,25 @@
 //! The layout on disk, byte for byte that of Barman. Knows no connections.
 //!
 //! Paths ([`ServerLayout`]), metadata of backups ([`BackupInfo`]), the list of archived WAL
-//! ([`xlogdb`]) and the identity of the cluster ([`Identity`]). What these facts mean together
-//! is for `catalog` to say.
+//! ([`xlogdb`]) and the identity of the cluster ([`Identity`]); beside them, in files of our own,
+//! lost WAL ([`Holes`]), what each segment holds ([`wal_facts`]) and damage that a backup has brought
+//! along ([`KnownDamage`]). What these facts mean
+//! together is for `catalog` to say.
 
 pub mod python;
 pub mod rebuild;
 pub mod xlogdb;
 pub mod backup_info;
+pub mod wal_facts;
+pub mod label;
+mod holes;
+mod known_damage;
+mod state_file;
+mod backup_extra;
 mod backup_id;
 mod identity;
 mod layout;
+mod locks;
 mod time;
 
 #[cfg(test)]
@@ -21,13 +30,18 @@ use std::path::PathBuf;
 pub use crate::config::ServerName;
 use crate::disk::DiskError;
 use crate::disk::LockError;
+pub use backup_extra::BackupExtra;
 pub use backup_id::{BackupId, ParseBackupIdError};
 pub use backup_info::{
     BackupCompression, BackupInfo, BackupInfoFault, BackupMode, BackupStatus, CopyStats, Tablespace,
 };
+pub use holes::{Hole, HoleCause, Holes};
 pub use identity::Identity;
+pub use known_damage::{KnownDamage, KnownPage};
 pub use layout::{DATA_MODE, DIRECTORY_MODE, FILE_MODE, Lock, ServerLayout};
+pub use locks::clear_locks;
 pub use time::BackupTime;
+pub use wal_facts::{FactsLog, SegmentFacts, WalFacts};
 pub use xlogdb::{XlogDb, XlogLine};
 
 /// A repository that cannot be read, written or trusted.
@@ -55,6 +69,20 @@ pub enum RepositoryError {
     Identity {
         /// The file.
         path: PathBuf,
+    },
+    /// A record of damage that cannot be understood.
+    #[error("{} does not say what is damaged in its backup", path.display())]
+    KnownDamage {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line in the list of holes that cannot be understood.
+    #[error("{}:{line}: cannot be understood, and may say that WAL is lost", path.display())]
+    Holes {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
     },
     /// The repository holds another cluster.
     #[error(
@@ -84,6 +112,10 @@ impl RepositoryError {
             RepositoryError::Identity { path } => {
                 Some(format!("move {} away; the next backup writes it again", path.display()))
             }
+            RepositoryError::KnownDamage { path } => {
+                Some(format!("move {} away; it is about this backup only", path.display()))
+            }
+            RepositoryError::Holes { path, line } => Some(holes::hint(path, *line)),
             RepositoryError::OtherCluster { .. } => {
                 Some("check conninfo, or give the new cluster a server section of its own".into())
             }

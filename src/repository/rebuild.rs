@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::xlogdb::{self, XlogDb, XlogLine};
 use super::{Lock, RepositoryError, ServerLayout};
+use crate::codec::Codec;
 use crate::disk::LockFile;
 use crate::disk::{Disk, FileKind};
 use crate::wal::WalFileName;
@@ -19,17 +20,6 @@ pub struct Rebuilt {
     /// Complete segments.
     pub segments: usize,
 }
-
-/// First bytes of what Barman stores, and its words for them. Source: the formats' own
-/// specifications (RFC 1952, RFC 8878, the lz4 frame format, …).
-const MAGICS: &[(&[u8], &str)] = &[
-    (b"\x1f\x8b\x08", "gzip"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"\xff\x06\x00\x00sNaPpY", "snappy"),
-];
 
 /// Rewrites the database from the tree of archived files, under its lock.
 pub fn rebuild(disk: &dyn Disk, layout: &ServerLayout) -> Result<Rebuilt, RepositoryError> {
@@ -97,9 +87,7 @@ pub fn files(
 }
 
 fn compression(disk: &dyn Disk, path: &Path) -> Result<Option<String>, RepositoryError> {
-    let mut head = [0; 10];
+    let mut head = [0; Codec::HEAD_BYTES];
     let read = disk.open_read(path)?.read_at(&mut head, 0)?;
-    let head = &head[..read];
-    let magic = MAGICS.iter().find(|(magic, _)| head.starts_with(magic));
-    Ok(magic.map(|(_, word)| (*word).to_owned()))
+    Ok(Codec::of_wal(&head[..read]).word().map(str::to_owned))
 }

@@ -1,17 +1,20 @@
 //! A plan is carried out: unpack, link, copy WAL, configure, make durable, and only then put
 //! the file in place without which no server starts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::disk::{Disk, durable};
+use crate::disk::Disk;
 use crate::manifest::Manifest;
-use crate::output::Progress;
-use crate::repository::{BackupId, BackupInfo, BackupMode, ServerLayout};
+use crate::output::{Progress, one_line};
+use crate::repository::{BackupId, BackupInfo, BackupMode, KnownDamage, ServerLayout, label};
 use crate::wal::ControlFile;
+use crate::wire::ServerVersion;
 
+use super::chain;
 use super::check::ManifestCheck;
+use super::combine::Combiner;
 use super::configure::{Configured, configure};
 use super::destination::{check_destinations, check_room};
 use super::error::RestoreError;
@@ -22,12 +25,10 @@ use super::reach::judge;
 use super::refusal::Refusal;
 use super::shelf::{Shelf, WalIdentity};
 use super::source::Source;
+use super::sources::Sources;
 use super::target::RecoveryTarget;
 use super::tree::Tree;
 use super::unpack::{Origin, Unpacker};
-
-/// Manifests list a hundred bytes or two for each file.
-const MANIFEST_BYTES_MAX: u64 = 4 << 30;
 
 /// One restore.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Job<'a> {
     pub layout: &'a ServerLayout,
     /// The backup.
     pub info: &'a BackupInfo,
+    /// Those that it stands on, its parent first; see [`chain::ancestors`].
+    pub ancestors: &'a [BackupInfo],
     /// What is wanted.
     pub wishes: &'a Wishes,
 }
@@ -95,14 +98,6 @@ pub struct Restored {
     pub started: Timestamp,
 }
 
-/// The files of a backup, all there and readable.
-#[derive(Debug)]
-struct Sources {
-    main: Source,
-    tablespaces: Vec<Source>,
-    manifest: Option<(PathBuf, Vec<u8>)>,
-}
-
 /// Restores, or leaves a destination that cannot be started.
 pub fn restore(
     job: &Job<'_>,
@@ -110,6 +105,7 @@ pub fn restore(
     started: Timestamp,
 ) -> Result<Restored, RestoreError> {
     let facts = BackupFacts::of(job.info)?;
+    chain::check(job.info, job.ancestors)?;
     let tablespaces = place_tablespaces(&facts, job.wishes)?;
     check_destinations(job.target, &job.wishes.destination, &tablespaces)?;
     observer.step(&Step::Starting { backup: job.info.id, destination: &job.wishes.destination });
@@ -126,59 +122,33 @@ pub fn restore(
     for warning in &plan.warnings {
         observer.warning(&warning.to_string());
     }
+    match KnownDamage::read(job.repository, job.layout, job.info.id) {
+        Ok(None) => {}
+        Ok(Some(damage)) => {
+            observer.warning(&format!("the backup holds damage of its cluster: {damage}"));
+        }
+        // No reason to keep anybody from the backup itself.
+        Err(error) => observer.warning(&one_line(&error)),
+    }
     // What cannot be read is found out before anything is written.
     let sources = Sources::find(job, &plan)?;
     shelf.check(&plan.wal, &identity)?;
-    check_room(job.target, &plan, sources.main.length(), &sources.tablespace_lengths())?;
-    let mut work = Work { job, plan: &plan, sources: &sources, observer, bytes: 0, phase_began: 0 };
+    check_room(job.target, &plan, sources.main_length(), &sources.tablespace_lengths())?;
+    let (bytes, phase_began, manifest) = (0, 0, None);
+    let mut work =
+        Work { job, plan: &plan, sources: &sources, observer, manifest, bytes, phase_began };
     let configuration = work.carry_out(&shelf, &identity)?;
     let bytes = work.bytes;
     Ok(Restored { configuration, bytes, started, plan })
 }
 
-impl Sources {
-    fn find(job: &Job<'_>, plan: &RestorePlan) -> Result<Sources, RestoreError> {
-        let disk = job.repository;
-        let id = plan.backup.id;
-        let data = job.layout.existing_data(disk, id)?;
-        let archive = Source::archive(disk, &data, "base")?;
-        let is_archive = archive.is_some();
-        let main = match archive {
-            Some(archive) => archive,
-            None => Source::directory(disk, &data)?
-                .ok_or_else(|| RestoreError::NoData(data.join("base.tar")))?,
-        };
-        let mut tablespaces = Vec::new();
-        for tablespace in &plan.tablespaces {
-            let source = if is_archive {
-                Source::archive(disk, &data, &tablespace.oid.to_string())?
-            } else {
-                Source::directory(disk, &job.layout.tablespace(id, tablespace.oid))?
-            };
-            let expected = || RestoreError::NoData(data.join(format!("{}.tar", tablespace.oid)));
-            tablespaces.push(source.ok_or_else(expected)?);
-        }
-        let path = data.join("backup_manifest");
-        let manifest = match disk.stat(&path)? {
-            Some(_) => {
-                let text = durable::read_file(disk, &path, MANIFEST_BYTES_MAX)?;
-                Some((path, text))
-            }
-            None => None,
-        };
-        Ok(Sources { main, tablespaces, manifest })
-    }
-
-    fn tablespace_lengths(&self) -> Vec<u64> {
-        self.tablespaces.iter().map(Source::length).collect()
-    }
-}
-
-struct Work<'w, 'j> {
-    job: &'w Job<'j>,
-    plan: &'w RestorePlan,
-    sources: &'w Sources,
-    observer: &'w mut dyn Observer,
+pub(super) struct Work<'w, 'j> {
+    pub(super) job: &'w Job<'j>,
+    pub(super) plan: &'w RestorePlan,
+    pub(super) sources: &'w Sources,
+    pub(super) observer: &'w mut dyn Observer,
+    /// Of a chain that was combined.
+    manifest: Option<Vec<u8>>,
     /// Read so far.
     bytes: u64,
     /// The same when the current phase began.
@@ -211,20 +181,33 @@ impl<'j> Work<'_, 'j> {
     /// Unpacks everything, checked against the manifest, and returns the tablespaces' trees.
     fn unpack(&mut self, tree: &mut Tree<'j>) -> Result<Vec<Tree<'j>>, RestoreError> {
         let mut check = self.manifest_check()?;
-        let main = &self.sources.main;
-        let control_file = self.unpack_one(tree, Origin::Main, main, check.as_mut())?;
+        let versions = self.job.ancestors.iter().filter_map(|info| info.version);
+        let oldest = versions.min().map(ServerVersion::from_number);
+        let mut combiner = oldest.map(|oldest| Combiner::new(oldest.min(self.plan.backup.version)));
+        let newest = &self.sources.newest;
+        let (checking, combining) = (check.as_mut(), combiner.as_mut());
+        let control_file =
+            self.unpack_one(tree, Origin::Main, &newest.main, checking, combining)?;
         let mut trees = Vec::new();
-        for (placed, source) in self.plan.tablespaces.iter().zip(&self.sources.tablespaces) {
+        for (placed, (_, source)) in self.plan.tablespaces.iter().zip(&newest.tablespaces) {
             self.observer.step(&Step::CopyingTablespace(placed));
             let mut other = Tree::create(self.job.target, &placed.location)?;
             let origin = Origin::Tablespace(placed.oid);
-            self.unpack_one(&mut other, origin, source, check.as_mut())?;
+            let (checking, combining) = (check.as_mut(), combiner.as_mut());
+            self.unpack_one(&mut other, origin, source, checking, combining)?;
             trees.push(other);
         }
-        if let Some(check) = check {
+        if let Some(check) = &check {
             check.finish()?;
         }
-        self.check_control_file(control_file)?;
+        let control = self.check_control_file(control_file)?;
+        if let (Some(combiner), Some(check)) = (combiner, check) {
+            let origins = self.plan.tablespaces.iter().map(|placed| Origin::Tablespace(placed.oid));
+            let mut all: Vec<(Origin, &Tree<'j>)> = origins.zip(&trees).collect();
+            all.push((Origin::Main, tree));
+            let newest = check.into_manifest();
+            self.manifest = Some(self.combine(combiner, &newest, &control, &all)?);
+        }
         Ok(trees)
     }
 
@@ -234,10 +217,12 @@ impl<'j> Work<'_, 'j> {
         origin: Origin,
         source: &Source,
         check: Option<&mut ManifestCheck>,
+        combiner: Option<&mut Combiner>,
     ) -> Result<Option<Vec<u8>>, RestoreError> {
         let name = source.path().file_name().unwrap_or_default().to_string_lossy();
         self.begin_phase(&format!("unpacking {name}"), source.length());
-        let mut unpacker = Unpacker::new(tree, origin, source.path(), check);
+        let unpacker = Unpacker::new(tree, origin, source.path(), check);
+        let mut unpacker = unpacker.combining(combiner);
         let disk = self.job.repository;
         source.unpack(disk, &mut unpacker, &mut |bytes| self.moved(bytes))?;
         Ok(unpacker.into_control_file())
@@ -267,8 +252,8 @@ impl<'j> Work<'_, 'j> {
         Ok(Some(ManifestCheck::new(manifest)))
     }
 
-    fn check_control_file(&self, bytes: Option<Vec<u8>>) -> Result<(), RestoreError> {
-        let path = self.sources.main.path();
+    fn check_control_file(&self, bytes: Option<Vec<u8>>) -> Result<ControlFile, RestoreError> {
+        let path = self.sources.newest.main.path();
         let bytes = bytes.ok_or_else(|| RestoreError::NoControlFile(path.to_owned()))?;
         let control = ControlFile::parse(&bytes)
             .map_err(|source| RestoreError::ControlFile { path: path.to_owned(), source })?;
@@ -276,7 +261,7 @@ impl<'j> Work<'_, 'j> {
             Some(expected) if expected != control.system => {
                 Err(RestoreError::ForeignBackup { found: control.system, expected })
             }
-            _ => Ok(()),
+            _ => Ok(control),
         }
     }
 
@@ -292,9 +277,11 @@ impl<'j> Work<'_, 'j> {
         }
         if !tree.holds("backup_label") {
             let label = self.job.info.backup_label.as_ref().ok_or(Refusal::NoBackupLabel)?;
-            tree.write(&InnerPath::parse(b"backup_label")?, 0o600, label.as_bytes())?;
+            let label = label::combined(label.as_bytes());
+            tree.write(&InnerPath::parse(b"backup_label")?, 0o600, &label)?;
         }
-        if let Some((_, text)) = &self.sources.manifest {
+        let stored = self.sources.manifest.as_ref().map(|(_, text)| text);
+        if let Some(text) = self.manifest.as_ref().or(stored) {
             let name = format!("backup_manifest.{}", self.plan.backup.id);
             tree.write(&InnerPath::parse(name.as_bytes())?, 0o600, text)?;
         }
@@ -360,14 +347,14 @@ impl<'j> Work<'_, 'j> {
         })
     }
 
-    fn begin_phase(&mut self, name: &str, bytes: u64) {
+    pub(super) fn begin_phase(&mut self, name: &str, bytes: u64) {
         let progress = self.observer.progress();
         progress.phase(name);
         progress.total(bytes);
         self.phase_began = self.bytes;
     }
 
-    fn moved(&mut self, bytes: u64) -> Result<(), RestoreError> {
+    pub(super) fn moved(&mut self, bytes: u64) -> Result<(), RestoreError> {
         self.bytes += bytes;
         self.observer.progress().done(self.bytes - self.phase_began);
         match self.observer.interrupted() {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::manifest::{Algorithm, Hasher, Manifest};
+use crate::manifest::{Algorithm, Checksum, Hasher, Manifest};
 
 use super::error::RestoreError;
 use super::path::InnerPath;
@@ -48,6 +48,7 @@ impl ManifestCheck {
         }
         let listed = self.index(name).and_then(|index| self.manifest.files.get(index));
         match listed {
+            None if self.is_of_forgotten_tablespace(name) => Ok(None),
             None => Err(mismatch(name, "it is not listed".to_owned())),
             Some(file) if file.size != size => {
                 let what = format!("it has {size} bytes instead of {}", file.size);
@@ -57,10 +58,27 @@ impl ManifestCheck {
         }
     }
 
-    /// A file has come as a whole.
-    pub fn end(&mut self, name: &InnerPath, hasher: Hasher) -> Result<(), RestoreError> {
-        let Some(index) = self.index(name) else { return Ok(()) };
-        let Some(file) = self.manifest.files.get(index) else { return Ok(()) };
+    /// Barman lists no WAL in the manifests that it makes, and no files of tablespaces: those of
+    /// such a tablespace cannot be compared, and are no reason not to restore.
+    fn is_of_forgotten_tablespace(&self, name: &InnerPath) -> bool {
+        let Some(inside) = name.inside("pg_tblspc") else { return false };
+        let oid = inside.split(|&byte| byte == b'/').next().unwrap_or_default();
+        let prefix = [b"pg_tblspc/", oid, b"/"].concat();
+        let path = |index: usize| self.manifest.files.get(index).map(|file| file.path);
+        let first = self.order.partition_point(|&index| path(index) < Some(&prefix[..]));
+        let first = self.order.get(first).and_then(|&index| path(index));
+        let is_listed = first.is_some_and(|path| path.starts_with(&prefix));
+        self.manifest.wal_ranges.is_empty() && !is_listed
+    }
+
+    /// A file has come as a whole. Its checksum, if it was summed up.
+    pub fn end(
+        &mut self,
+        name: &InnerPath,
+        hasher: Hasher,
+    ) -> Result<Option<(Algorithm, Checksum)>, RestoreError> {
+        let Some(index) = self.index(name) else { return Ok(None) };
+        let Some(file) = self.manifest.files.get(index) else { return Ok(None) };
         let checksum = hasher.finish();
         if file.algorithm != Algorithm::None && checksum.as_bytes() != file.checksum {
             let algorithm = file.algorithm.name();
@@ -68,8 +86,9 @@ impl ManifestCheck {
             let what = format!("its {algorithm} is {found} instead of {listed}");
             return Err(mismatch(name, what));
         }
+        let algorithm = file.algorithm;
         self.seen[index] = true;
-        Ok(())
+        Ok(Some((algorithm, checksum)))
     }
 
     /// Everything has come: what the manifest lists and nobody brought is missing.
@@ -82,6 +101,11 @@ impl ManifestCheck {
             }
         }
         Ok(())
+    }
+
+    /// The manifest itself.
+    pub fn into_manifest(self) -> Manifest {
+        self.manifest
     }
 
     fn index(&self, name: &InnerPath) -> Option<usize> {
@@ -103,4 +127,34 @@ fn mismatch(name: &InnerPath, what: String) -> RestoreError {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{ManifestFile, ManifestWriter, Modified, WalRange};
+    use crate::wal::{Lsn, Timeline};
+
+    fn check(ranges: &[WalRange], listed: &str) -> ManifestCheck {
+        let mut writer = ManifestWriter::new(None);
+        let (modified, algorithm) = (Modified::Seconds(0), Algorithm::None);
+        let path = listed.as_bytes();
+        let (encoded, size, checksum) = (false, 1, &[][..]);
+        writer.file(&ManifestFile { path, encoded, size, modified, algorithm, checksum });
+        let text = writer.finish(ranges);
+        ManifestCheck::new(Manifest::parse(&text).expect("a manifest"))
+    }
+
+    #[test]
+    fn only_a_manifest_of_barmans_may_forget_a_tablespace_and_only_as_a_whole() {
+        let file = InnerPath::parse(b"pg_tblspc/16390/PG_15_202209061/5/16400").expect("a name");
+        let (start, end) = (Lsn(1), Lsn(2));
+        let server = [WalRange { timeline: Timeline::FIRST, start, end }];
+        assert!(check(&[], "PG_VERSION").begin(&file, 1).expect("no reason").is_none());
+        assert!(check(&server, "PG_VERSION").begin(&file, 1).is_err());
+        assert!(check(&[], "pg_tblspc/16390/other").begin(&file, 1).is_err());
+        assert!(check(&[], "pg_tblspc/1639/other").begin(&file, 1).is_ok());
+        let elsewhere = InnerPath::parse(b"base/1/2").expect("a name");
+        assert!(check(&[], "PG_VERSION").begin(&elsewhere, 1).is_err());
+    }
 }

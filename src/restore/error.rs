@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::codec::Codec;
 use crate::disk::DiskError;
 use crate::wal::{ControlFileError, HistoryError, SystemIdentifier};
 
-use super::codec::Codec;
 use super::path::UnsafeName;
 use super::refusal::Refusal;
 use super::shelf::WalIdentity;
@@ -28,7 +28,7 @@ pub enum RestoreError {
     #[error(transparent)]
     UnsafeName(#[from] UnsafeName),
     /// A stored file is packed in a way that cannot be read here.
-    #[error("{} is packed with {codec}, which cannot be read yet", path.display())]
+    #[error("{} is packed with {codec}, which this program cannot read", path.display())]
     Packed {
         /// The file.
         path: PathBuf,
@@ -72,6 +72,38 @@ pub enum RestoreError {
         /// Both values.
         what: String,
     },
+    /// A part of a file is none, or cannot be used.
+    #[error("{name:?} in {} is no incremental file: {source}", path.display())]
+    Incremental {
+        /// The file, relative to the data directory.
+        name: String,
+        /// The archive or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::pages::IncrementalError,
+    },
+    /// Blocks of a file are nowhere in the chain.
+    #[error("{name:?} has come in parts, and backup {backup} before it has none of them")]
+    NotInChain {
+        /// The file, relative to the data directory.
+        name: String,
+        /// The older backup that should have it.
+        backup: String,
+    },
+    /// Parts of a file, and nothing that they are parts of.
+    #[error("full backup {backup} has only a part of {name:?}")]
+    PartInFull {
+        /// The file, relative to the data directory.
+        name: String,
+        /// The backup.
+        backup: String,
+    },
+    /// Chains of servers that were built in another way cannot be combined.
+    #[error("the cluster has pages of {0} bytes; chains of backups are combined with 8192 only")]
+    PageSize(u32),
+    /// Without it nobody knows what belongs to the backup.
+    #[error("backup {0} of the chain has no backup_manifest")]
+    NoManifest(String),
     /// The file without which no server starts is not in the backup.
     #[error("{} has no global/pg_control", .0.display())]
     NoControlFile(PathBuf),
@@ -120,6 +152,17 @@ pub enum RestoreError {
         /// What it was compared with.
         identity: WalIdentity,
     },
+    /// The same, where no backup says how long it should be.
+    #[error("{} is no complete segment: {length} bytes", path.display())]
+    CutSegment {
+        /// The file.
+        path: PathBuf,
+        /// Its length, unpacked.
+        length: u64,
+    },
+    /// Whoever asked for a file does not take it.
+    #[error("cannot send the WAL file")]
+    Send(#[source] std::io::Error),
     /// Another process works on the backup.
     #[error(transparent)]
     Lock(#[from] crate::disk::lock::LockError),
@@ -131,6 +174,8 @@ pub enum RestoreError {
     Interrupted,
 }
 
+const DAMAGED: &str = "the stored backup is damaged: restore another one, and check the disk";
+
 impl RestoreError {
     /// What the operator can do.
     pub fn hint(&self) -> Option<String> {
@@ -141,6 +186,7 @@ impl RestoreError {
                  started"
                     .to_owned(),
             ),
+            RestoreError::Disk(error) if error.is_of_unpacking() => Some(DAMAGED.to_owned()),
             RestoreError::Disk(error) => error.hint(),
             RestoreError::Lock(error) => error.hint(),
             RestoreError::Repository(error) => error.hint(),
@@ -149,10 +195,12 @@ impl RestoreError {
                 path.display()
             )),
             RestoreError::Mismatch { .. }
+            | RestoreError::Incremental { .. }
+            | RestoreError::NotInChain { .. }
+            | RestoreError::PartInFull { .. }
+            | RestoreError::NoManifest(_)
             | RestoreError::Archive { .. }
-            | RestoreError::ControlFile { .. } => Some(
-                "the stored backup is damaged: restore another one, and check the disk".to_owned(),
-            ),
+            | RestoreError::ControlFile { .. } => Some(DAMAGED.to_owned()),
             RestoreError::ForeignSegment { path, .. } => {
                 Some(format!("find out who wrote {}", path.display()))
             }

@@ -40,9 +40,6 @@ impl BackupFacts {
             let (server, status) = (info.server_name.clone(), info.status.to_string());
             return Err(Refusal::NotDone { backup: backup(), server, status });
         }
-        if let Some(parent) = info.parent_backup_id {
-            return Err(Refusal::Incremental { backup: backup(), parent: parent.to_string() });
-        }
         if let Some(method) = info.encryption.clone() {
             return Err(Refusal::Encrypted { backup: backup(), method });
         }

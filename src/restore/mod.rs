@@ -17,18 +17,24 @@ pub mod settings;
 
 // What comes from the repository.
 pub mod path;
-pub mod codec;
 pub mod source;
+mod sources;
 pub mod shelf;
 pub mod reach;
+pub mod chain;
+pub mod members;
 pub mod check;
+pub mod combine;
+pub mod get_wal;
 
 // What goes to the destination.
 pub mod destination;
 pub mod tree;
 pub mod unpack;
+pub mod older;
 pub mod configure;
 pub mod carry_out;
+mod carry_out_chain;
 
 mod error;
 

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::repository::Hole;
 use crate::wal::Timeline;
 
 use super::facts::{BackupFacts, TablespaceFacts};
@@ -75,6 +76,9 @@ pub enum PlanWarning {
          segment(s) are there", .0.missing, .0.behind
     )]
     Gap(Gap),
+    /// The end of WAL is not the end of history.
+    #[error("recovery can go no further than {}: {}", .0.from, .0)]
+    Hole(Hole),
     /// The server may wait for a commit that never comes.
     #[error(
         "the last commit in the WAL is of {last}, which is not behind the target time {target}: PostgreSQL \
@@ -120,6 +124,10 @@ impl RestorePlan {
         if let Some(RecoveryTarget::Lsn(target)) = goal.target
             && wal.end <= target
         {
+            if let Some(hole) = wal.gap.and_then(|gap| gap.hole) {
+                let target = format!("lsn {target}");
+                return Err(Refusal::AcrossHole { target, last: None, hole });
+            }
             let missing = wal.gap.map(|gap| gap.missing);
             return Err(Refusal::LsnBeyondWal { target, end: wal.end, missing });
         }
@@ -268,7 +276,10 @@ fn follow(
 
 fn warnings(wal: &WalSelection, goal: &Goal) -> Vec<PlanWarning> {
     let mut warnings = Vec::new();
-    warnings.extend(wal.gap.map(PlanWarning::Gap));
+    warnings.extend(wal.gap.map(|gap| match gap.hole {
+        Some(hole) => PlanWarning::Hole(hole),
+        None => PlanWarning::Gap(gap),
+    }));
     // Whoever names a timeline knows what he does not want.
     let to_the_end = goal.target.is_none() && goal.timeline.is_none();
     if to_the_end && !wal.not_followed.is_empty() {

@@ -11,7 +11,8 @@ use crate::wal::{PgTimestamp, SegmentName, WalChecker, WalFileName};
 use super::error::RestoreError;
 use super::plan::{PlanWarning, RestorePlan};
 use super::refusal::Refusal;
-use super::shelf::{Shelf, WalIdentity};
+use super::selection::Gap;
+use super::shelf::{Shelf, WalIdentity, unpacked};
 use super::target::RecoveryTarget;
 
 /// An idle server fills few segments without a single commit; more are not looked at.
@@ -40,8 +41,11 @@ pub fn judge(plan: &RestorePlan, last: LastCommit) -> Result<Option<PlanWarning>
     };
     match plan.wal.gap {
         // What was asked for may well have been in the hole.
-        Some(gap) => {
-            Err(Refusal::TimeBehindGap { target: target.to_string(), last, missing: gap.missing })
+        Some(Gap { hole: Some(hole), .. }) => {
+            Err(Refusal::AcrossHole { target: target.to_string(), last: Some(last), hole })
+        }
+        Some(Gap { missing, hole: None, .. }) => {
+            Err(Refusal::TimeBehindGap { target: target.to_string(), last, missing })
         }
         None => Ok(Some(PlanWarning::TimeBeyondWal { target: target.to_string(), last })),
     }
@@ -85,17 +89,18 @@ impl Shelf<'_> {
         let mut checker =
             WalChecker::new(name.timeline(), identity.system, identity.segment_size, start);
         let (_, file) = self.find(file)?;
+        let mut file = unpacked(file)?;
         let mut buffer = vec![0; READ_BYTES];
         let mut findings = Vec::new();
         let mut at = 0;
         while findings.is_empty() {
-            let read = file.read_at(&mut buffer, at)?;
+            let read = file.read(&mut buffer)?;
             if read == 0 {
                 break;
             }
             checker.feed(start + at, &buffer[..read], &mut findings);
             at += read as u64;
         }
-        Ok(checker.take_commit_times().map(|times| times.last))
+        Ok(checker.take_commit_times().map(|times| times.latest))
     }
 }

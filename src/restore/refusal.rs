@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::repository::Hole;
 use crate::wal::{Lsn, SegmentName, Timeline};
 use crate::wire::ServerVersion;
 
@@ -30,12 +31,20 @@ pub enum Refusal {
         /// The key in `backup.info`.
         field: &'static str,
     },
-    /// Several backups have to be combined first.
-    #[error("backup '{backup}' is incremental (its parent is {parent}): it cannot be restored yet")]
-    Incremental {
+    /// The backups that an incremental one stands on have to be there, all of them.
+    #[error("backup '{backup}' continues backup '{parent}', which is not there")]
+    NoParent {
         /// The backup.
         backup: String,
         /// The backup that it builds on.
+        parent: String,
+    },
+    /// Two backups that do not belong together.
+    #[error("backup '{backup}' does not continue backup '{parent}', although backup.info says so")]
+    OtherParent {
+        /// The backup.
+        backup: String,
+        /// The backup that it is said to build on.
         parent: String,
     },
     /// Encrypted members cannot be read.
@@ -112,6 +121,26 @@ pub enum Refusal {
         last: String,
         /// The segment that is missing.
         missing: SegmentName,
+    },
+    /// The target lies behind WAL that is lost.
+    #[error("The requested target {target} cannot be reached{}: {hole}", before(last))]
+    AcrossHole {
+        /// What was asked for.
+        target: String,
+        /// The time of the last commit that can be replayed, for a target that is a time.
+        last: Option<String>,
+        /// What is lost.
+        hole: Hole,
+    },
+    /// The backup itself needs WAL that is lost.
+    #[error("the backup needs all WAL up to {end} and has none from {at} on: {hole}")]
+    BackupWalLost {
+        /// What is lost.
+        hole: Hole,
+        /// The first byte of it that the backup needs.
+        at: Lsn,
+        /// The end of the backup.
+        end: Lsn,
     },
     /// No history file tells of it.
     #[error("timeline {timeline} does not exist in the archive, which knows {}", list(known))]
@@ -219,6 +248,9 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Refusal::NotDone { .. } => "choose a backup whose status is DONE".to_owned(),
+            Refusal::NoParent { parent, .. } => {
+                format!("bring backup {parent} back, or restore a backup that does not stand on it")
+            }
             Refusal::UnknownTablespace { known, .. } if known.is_empty() => {
                 "The backup has no tablespaces".to_owned()
             }
@@ -241,6 +273,16 @@ impl Refusal {
             Refusal::TimeBehindGap { missing, .. } => {
                 format!("put {missing} back into the archive, or ask for an earlier time")
             }
+            Refusal::AcrossHole { hole, .. } => format!(
+                "ask for a target before {}, or choose a backup that was begun behind {}",
+                hole.from, hole.to
+            ),
+            Refusal::BackupWalLost { hole, .. } => {
+                format!(
+                    "choose a backup that ended before {}, or begun behind {}",
+                    hole.from, hole.to
+                )
+            }
             Refusal::NotDescendant { .. } => {
                 "choose an older backup, or another timeline".to_owned()
             }
@@ -262,6 +304,11 @@ impl Refusal {
 fn list(timelines: &[Timeline]) -> String {
     let words: Vec<String> = timelines.iter().map(Timeline::to_string).collect();
     words.join(", ")
+}
+
+fn before(last: &Option<String>) -> String {
+    last.as_ref()
+        .map_or_else(String::new, |last| format!(", the last commit before it is of {last}"))
 }
 
 fn left(at: Option<Lsn>) -> String {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::repository::{Hole, Holes};
 use crate::wal::{Lsn, SegmentName, SegmentNumber, SegmentSize, Timeline, TimelineHistory};
 
 use super::refusal::Refusal;
@@ -20,6 +21,8 @@ pub struct AvailableWal {
     pub partials: BTreeMap<SegmentName, Option<Lsn>>,
     /// The ancestry of every timeline that has a history file.
     pub histories: BTreeMap<Timeline, TimelineHistory>,
+    /// WAL that is lost, and was not found again.
+    pub holes: Holes,
 }
 
 /// The part of the WAL that a backup cannot do without.
@@ -67,13 +70,15 @@ pub struct WalSelection {
     pub not_followed: Vec<Timeline>,
 }
 
-/// A missing segment with others behind it.
+/// A missing segment with others behind it, or WAL that is known to be lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Gap {
     /// The first one that is missing.
     pub missing: SegmentName,
     /// Segments of the same lineage behind it.
     pub behind: usize,
+    /// The recorded hole, if it is one: the segment itself may then be there, and damaged.
+    pub hole: Option<Hole>,
 }
 
 impl AvailableWal {
@@ -132,24 +137,31 @@ impl AvailableWal {
             Reach::Past(lsn) => Some(lsn.segment(size).next()),
             Reach::End => None,
         };
+        let hole = self.first_hole(&lineage, backup);
         let mut number = backup.begin.segment(size);
         let mut segments = Vec::new();
         let mut end = number.start(size);
-        while last.is_none_or(|last| number <= last) {
+        let lost_from = hole.map_or(Lsn(u64::MAX), |(at, _)| at);
+        while last.is_none_or(|last| number <= last) && lost_from > number.start(size) {
             let Some((name, covered)) = self.find(&lineage, number, size) else { break };
             segments.push(name);
-            end = covered;
-            // An ancestor's file stands in for one that is missing: nothing follows it.
+            end = covered.min(lost_from);
+            // Nothing is replayed behind a hole. An ancestor's file stands in for one that is missing: nothing follows it.
             if end < number.end(size) {
                 break;
             }
             number = number.next();
         }
-        let wanted = last.is_none_or(|last| number <= last) && end <= number.start(size);
+        let wanted = last.is_none_or(|last| number <= last)
+            && end <= number.start(size)
+            && lost_from > number.start(size);
         let partial = if wanted { self.open_segment(&lineage, number, size) } else { None };
         if let Some((_, valid_end)) = partial {
-            end = valid_end.unwrap_or_else(|| number.end(size));
+            end = valid_end.unwrap_or_else(|| number.end(size)).min(lost_from);
             number = number.next();
+        }
+        if let Some((at, hole)) = hole.filter(|(at, _)| *at < backup.end) {
+            return Err(Refusal::BackupWalLost { hole, at, end: backup.end });
         }
         if end < backup.end {
             let missing = lineage.name(number, size);
@@ -160,7 +172,17 @@ impl AvailableWal {
             });
         }
         let stopped_early = last.is_none_or(|last| number <= last);
-        let gap = if stopped_early { self.gap(&lineage, number, size) } else { None };
+        let gap = match hole {
+            _ if !stopped_early => None,
+            // What is lost behind the target matters to nobody.
+            Some((at, _)) if matches!(reach, Reach::Past(target) if target < at) => None,
+            Some((at, hole)) if at <= end.max(number.start(size)) => {
+                let lost = at.segment(size);
+                let behind = self.gap(&lineage, lost.next(), size).map_or(0, |gap| gap.behind);
+                Some(Gap { missing: lineage.name(lost, size), behind, hole: Some(hole) })
+            }
+            _ => self.gap(&lineage, number, size),
+        };
         Ok(WalSelection {
             segments,
             partial: partial.map(|(name, _)| name),
@@ -211,6 +233,22 @@ impl AvailableWal {
         (newest && !later && !forked).then_some((name, *valid_end))
     }
 
+    /// The first recorded hole in what recovery reads from the beginning of the backup on, and
+    /// where it stops recovery.
+    fn first_hole(&self, lineage: &Lineage, backup: &BackupRange) -> Option<(Lsn, Hole)> {
+        let size = backup.segment_size;
+        let stops = |hole: &Hole| {
+            let read = hole.segments(size).find(|name| {
+                name.number(size).is_some_and(|number| {
+                    number >= backup.begin.segment(size) && lineage.name(number, size) == *name
+                })
+            })?;
+            let at = hole.from.max(read.number(size)?.start(size)).max(backup.begin);
+            (at < hole.to).then_some((at, *hole))
+        };
+        self.holes.iter().filter_map(stops).min_by_key(|(at, _)| *at)
+    }
+
     fn gap(&self, lineage: &Lineage, from: SegmentNumber, size: SegmentSize) -> Option<Gap> {
         let behind = self
             .segments
@@ -220,7 +258,7 @@ impl AvailableWal {
                     .is_some_and(|number| number >= from && lineage.name(number, size) == **name)
             })
             .count();
-        (behind > 0).then(|| Gap { missing: lineage.name(from, size), behind })
+        (behind > 0).then(|| Gap { missing: lineage.name(from, size), behind, hole: None })
     }
 
     /// Timelines that were born at or behind the end of the backup, from its own timeline.

@@ -7,15 +7,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, durable};
-use crate::repository::ServerLayout;
+use crate::catalog;
+use crate::codec::{Codec, StoredFile};
+use crate::disk::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat};
+use crate::repository::{Holes, ServerLayout};
 use crate::wal::page::PageHeader;
 use crate::wal::{
     Finding, Lsn, SegmentName, SegmentSize, SystemIdentifier, Timeline, TimelineHistory,
     WalChecker, WalFileName,
 };
 
-use super::codec::Codec;
 use super::error::RestoreError;
 use super::path::InnerPath;
 use super::selection::{AvailableWal, WalSelection};
@@ -45,7 +46,7 @@ pub struct WalIdentity {
 
 impl<'a> Shelf<'a> {
     /// What has not been archived yet; in the order in which it is looked at.
-    fn waiting(&self) -> [&'a Path; 2] {
+    pub(super) fn waiting(&self) -> [&'a Path; 2] {
         [self.layout.streaming(), self.layout.incoming()]
     }
 
@@ -92,10 +93,18 @@ impl<'a> Shelf<'a> {
         for timeline in histories {
             wal.histories.insert(timeline, self.history(timeline)?);
         }
+        wal.holes = self.holes(identity)?;
         Ok(wal)
     }
 
-    fn archived(&self) -> Result<Vec<WalFileName>, RestoreError> {
+    /// Lost WAL that was not found again.
+    fn holes(&self, identity: &WalIdentity) -> Result<Holes, RestoreError> {
+        let holes = Holes::read(self.disk, self.layout)?;
+        let filled = catalog::filled(self.disk, self.layout, &holes, identity.segment_size)?;
+        Ok(holes.iter().filter(|hole| !filled.contains(hole)).copied().collect())
+    }
+
+    pub(super) fn archived(&self) -> Result<Vec<WalFileName>, RestoreError> {
         let mut names = Vec::new();
         for entry in list(self.disk, self.layout.wals())? {
             let Some(text) = entry.name.to_str() else { continue };
@@ -116,7 +125,7 @@ impl<'a> Shelf<'a> {
         Ok(names)
     }
 
-    fn waiting_files(
+    pub(super) fn waiting_files(
         &self,
         directory: &Path,
     ) -> Result<Vec<(WalFileName, FileStat)>, RestoreError> {
@@ -168,7 +177,7 @@ impl<'a> Shelf<'a> {
         Ok(Some(checker.valid_end().unwrap_or(start)))
     }
 
-    fn history(&self, timeline: Timeline) -> Result<TimelineHistory, RestoreError> {
+    pub(super) fn history(&self, timeline: Timeline) -> Result<TimelineHistory, RestoreError> {
         let (path, content) = self.history_content(timeline)?;
         TimelineHistory::parse(timeline, &content)
             .map_err(|source| RestoreError::History { path, source })
@@ -176,12 +185,8 @@ impl<'a> Shelf<'a> {
 
     fn history_content(&self, timeline: Timeline) -> Result<(PathBuf, Vec<u8>), RestoreError> {
         let name = WalFileName::History(timeline);
-        let (path, _) = self.find(name)?;
-        let content = durable::read_file(self.disk, &path, HISTORY_BYTES_MAX)?;
-        match Codec::of_wal(&content) {
-            Codec::Plain => Ok((path, content)),
-            codec => Err(RestoreError::Packed { path, codec }),
-        }
+        let (path, file) = self.find(name)?;
+        Ok((path, unpacked(file)?.read_all(HISTORY_BYTES_MAX)?))
     }
 
     /// The place of a file now, and the file, open.
@@ -215,8 +220,8 @@ impl<'a> Shelf<'a> {
         identity: &WalIdentity,
     ) -> Result<(), RestoreError> {
         for name in &selection.segments {
-            let (path, file) = self.find(WalFileName::Segment(*name))?;
-            check_whole(&path, file.as_ref(), *name, identity)?;
+            let (_, file) = self.find(WalFileName::Segment(*name))?;
+            open_whole(file, *name, identity)?;
         }
         Ok(())
     }
@@ -232,11 +237,17 @@ impl<'a> Shelf<'a> {
         moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
     ) -> Result<Option<Finding>, RestoreError> {
         let (path, file) = self.find(WalFileName::Segment(name))?;
-        check_whole(&path, file.as_ref(), name, identity)?;
+        let (mut file, first) = open_whole(file, name, identity)?;
         let mut inspection = Inspection::new(name, identity);
         let to = inner(directory, &name.to_string())?;
         let mut look = |bytes: &[u8]| inspection.take(bytes);
-        copy(file.as_ref(), tree, &to, &mut look, moved)?.finish(None)?;
+        let copied = copy(first, &mut file, tree, &to, &mut look, moved)?;
+        let length = copied.length();
+        copied.finish(None)?;
+        // Only now it is known of one that was packed.
+        if length != u64::from(identity.segment_size.bytes()) {
+            return Err(RestoreError::SegmentLength { path, length, identity: *identity });
+        }
         Ok(inspection.damage)
     }
 
@@ -250,16 +261,18 @@ impl<'a> Shelf<'a> {
         directory: &str,
         moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
     ) -> Result<(), RestoreError> {
-        let (path, file) = match self.find(WalFileName::Partial(name)) {
+        let (_, file) = match self.find(WalFileName::Partial(name)) {
             Ok(found) => found,
             Err(RestoreError::Disk(error)) if error.is_absent() => {
                 return self.copy_segment(name, identity, tree, directory, moved).map(|_| ());
             }
             Err(error) => return Err(error),
         };
-        check_first_page(&path, file.as_ref(), name, identity)?;
+        let mut file = unpacked(file)?;
+        let first = first_bytes(&mut file)?;
+        check_first_page(file.path(), &first, name, identity)?;
         let to = inner(directory, &name.to_string())?;
-        let mut copied = copy(file.as_ref(), tree, &to, &mut |_| {}, moved)?;
+        let mut copied = copy(first, &mut file, tree, &to, &mut |_| {}, moved)?;
         copied.pad_to(u64::from(identity.segment_size.bytes()))?;
         copied.finish(None)?;
         Ok(())
@@ -294,36 +307,49 @@ fn inner(directory: &str, name: &str) -> Result<InnerPath, RestoreError> {
     Ok(InnerPath::parse(format!("{directory}/{name}").as_bytes())?)
 }
 
-/// Refuses what cannot be a complete segment.
-fn check_whole(
-    path: &Path,
-    file: &dyn DiskFile,
-    name: SegmentName,
-    identity: &WalIdentity,
-) -> Result<(), RestoreError> {
-    let first = check_first_page(path, file, name, identity)?;
-    let length = file.length()?;
-    if length == u64::from(identity.segment_size.bytes()) && first.is_some() {
-        return Ok(());
+/// A WAL file as the server wrote it, whatever it is packed with.
+pub(super) fn unpacked(file: Box<dyn DiskFile>) -> Result<StoredFile, RestoreError> {
+    let mut head = [0; Codec::HEAD_BYTES];
+    let read = file.read_at(&mut head, 0)?;
+    match Codec::of_wal(&head[..read]) {
+        codec if codec.is_readable() => Ok(StoredFile::of_wal(file)?),
+        codec => Err(RestoreError::Packed { path: file.path().to_owned(), codec }),
     }
-    Err(RestoreError::SegmentLength { path: path.to_owned(), length, identity: *identity })
 }
 
-/// Refuses packed files, and segments that belong elsewhere: recovery would stop at them with
-/// an error that names no file. `None` for a file whose first page was never written.
+/// As much of the beginning as a page header takes.
+fn first_bytes(file: &mut StoredFile) -> Result<Vec<u8>, RestoreError> {
+    let mut first = vec![0; PageHeader::LONG];
+    let read = file.read(&mut first)?;
+    first.truncate(read);
+    Ok(first)
+}
+
+/// Opens a segment, and refuses what cannot be a complete one. Its first bytes are read already.
+fn open_whole(
+    file: Box<dyn DiskFile>,
+    name: SegmentName,
+    identity: &WalIdentity,
+) -> Result<(StoredFile, Vec<u8>), RestoreError> {
+    let mut file = unpacked(file)?;
+    let first = first_bytes(&mut file)?;
+    let page = check_first_page(file.path(), &first, name, identity)?;
+    let (length, full) = (file.stored_length()?, u64::from(identity.segment_size.bytes()));
+    if page.is_some() && (length == full || file.codec() != Codec::Plain) {
+        return Ok((file, first));
+    }
+    let path = file.path().to_owned();
+    Err(RestoreError::SegmentLength { path, length, identity: *identity })
+}
+
+/// Refuses segments that belong elsewhere: recovery would stop at them with an error that names
+/// no file. `None` for a file whose first page was never written.
 fn check_first_page(
     path: &Path,
-    file: &dyn DiskFile,
+    first: &[u8],
     name: SegmentName,
     identity: &WalIdentity,
 ) -> Result<Option<PageHeader>, RestoreError> {
-    let mut first = [0; PageHeader::LONG];
-    let read = file.read_at(&mut first, 0)?;
-    let first = &first[..read];
-    let codec = Codec::of_wal(first);
-    if codec != Codec::Plain {
-        return Err(RestoreError::Packed { path: path.to_owned(), codec });
-    }
     if first.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
@@ -373,23 +399,22 @@ impl Inspection {
 }
 
 fn copy(
-    file: &dyn DiskFile,
+    first: Vec<u8>,
+    file: &mut StoredFile,
     tree: &mut Tree<'_>,
     name: &InnerPath,
     look: &mut dyn FnMut(&[u8]),
     moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
 ) -> Result<super::tree::TreeFile, RestoreError> {
     let mut target = tree.file(name, 0o600)?;
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut at = 0;
-    loop {
-        let read = file.read_at(&mut buffer, at)?;
-        if read == 0 {
-            return Ok(target);
-        }
+    let mut buffer = first;
+    let mut read = buffer.len();
+    buffer.resize(COPY_BYTES, 0);
+    while read > 0 {
         look(&buffer[..read]);
         target.write(&buffer[..read])?;
-        at += read as u64;
         moved(read as u64)?;
+        read = file.read(&mut buffer)?;
     }
+    Ok(target)
 }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::disk::{Disk, DiskFile, FileKind};
+use crate::codec::{ArchiveFacts, StoredFile};
+use crate::disk::{Disk, FileKind};
+use crate::repository::BackupExtra;
 use crate::tar::{TarEvent, TarSplitter};
 
-use super::codec::Codec;
 use super::error::RestoreError;
+use super::members::Members;
 use super::path::InnerPath;
-use super::unpack::Unpacker;
 
 const READ_BYTES: usize = 1 << 20;
 /// Deeper than any data directory, shallow enough for the stack.
@@ -22,11 +23,12 @@ const SUFFIXES: [&str; 4] = ["", ".gz", ".lz4", ".zst"];
 /// The files of one data directory or tablespace.
 #[derive(Debug)]
 pub enum Source {
-    /// An archive, plain.
+    /// An archive.
     Archive {
         /// Its path.
         path: PathBuf,
-        /// Its length in bytes.
+        /// Its length in bytes, unpacked; where only reading it would tell that, its length as
+        /// it is stored.
         length: u64,
     },
     /// A directory with the files themselves.
@@ -40,23 +42,27 @@ pub enum Source {
 
 impl Source {
     /// Looks for `<data>/<stem>.tar` in its spellings. `None` when there is none; an error when
-    /// it is packed.
+    /// it is packed in a way that cannot be undone. `extra` knows more of archives that do not
+    /// say themselves how long they are.
     pub fn archive(
         disk: &dyn Disk,
         data: &Path,
         stem: &str,
+        extra: &BackupExtra,
     ) -> Result<Option<Source>, RestoreError> {
         for suffix in SUFFIXES {
             for encryption in ["", ".gpg"] {
-                let path = data.join(format!("{stem}.tar{suffix}{encryption}"));
+                let name = format!("{stem}.tar{suffix}{encryption}");
+                let path = data.join(&name);
                 let Some(stat) = disk.stat(&path)? else { continue };
                 let file = disk.open_read(&path)?;
-                let mut first = [0; 512];
-                let read = file.read_at(&mut first, 0)?;
-                match Codec::of_archive(&first[..read]) {
-                    Codec::Plain => return Ok(Some(Source::Archive { path, length: stat.length })),
-                    codec => return Err(RestoreError::Packed { path, codec }),
+                let ArchiveFacts { codec, plain_length } = ArchiveFacts::of(file.as_ref())?;
+                if !codec.is_readable() {
+                    return Err(RestoreError::Packed { path, codec });
                 }
+                let recorded = || extra.plain_lengths.get(&name).copied();
+                let length = plain_length.or_else(recorded).unwrap_or(stat.length);
+                return Ok(Some(Source::Archive { path, length }));
             }
         }
         Ok(None)
@@ -80,24 +86,24 @@ impl Source {
         }
     }
 
-    /// Bytes that will be read, which is about what will be written.
+    /// Bytes that will be written, about; never more.
     pub fn length(&self) -> u64 {
         match self {
             Source::Archive { length, .. } | Source::Directory { length, .. } => *length,
         }
     }
 
-    /// Hands every member to `unpacker`. `moved` is told of bytes read, and may end it all.
+    /// Hands every member to `members`. `moved` is told of bytes read, and may end it all.
     pub fn unpack(
         &self,
         disk: &dyn Disk,
-        unpacker: &mut Unpacker<'_, '_>,
+        members: &mut dyn Members,
         moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
     ) -> Result<(), RestoreError> {
         match self {
-            Source::Archive { path, .. } => unpack_archive(disk, path, unpacker, moved),
+            Source::Archive { path, .. } => unpack_archive(disk, path, members, moved),
             Source::Directory { path, .. } => {
-                let mut walk = Walk { disk, unpacker, moved };
+                let mut walk = Walk { disk, members, moved };
                 walk.directory(path, &mut Vec::new())
             }
         }
@@ -107,22 +113,20 @@ impl Source {
 fn unpack_archive(
     disk: &dyn Disk,
     path: &Path,
-    unpacker: &mut Unpacker<'_, '_>,
+    members: &mut dyn Members,
     moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
     let archive = |source| RestoreError::Archive { path: path.to_owned(), source };
-    let file = disk.open_read(path)?;
+    let mut file = StoredFile::of_archive(disk.open_read(path)?)?;
     let mut splitter = TarSplitter::new();
-    let mut at = 0;
-    while let Some(piece) = read_piece(file.as_ref(), at)? {
+    while let Some(piece) = read_piece(&mut file)? {
         let read = piece.len() as u64;
-        at += read;
         splitter.push(piece);
         while let Some(event) = splitter.next().map_err(archive)? {
             match event {
-                TarEvent::Member(member) => unpacker.member(member)?,
-                TarEvent::Data(bytes) => unpacker.data(&bytes)?,
-                TarEvent::MemberEnd => unpacker.end_of_file()?,
+                TarEvent::Member(member) => members.member(member)?,
+                TarEvent::Data(bytes) => members.data(&bytes)?,
+                TarEvent::MemberEnd => members.end_of_file()?,
                 TarEvent::End => {}
             }
         }
@@ -133,21 +137,21 @@ fn unpack_archive(
 }
 
 /// A piece of a file in a buffer of its own: the splitter hands out slices of it.
-fn read_piece(file: &dyn DiskFile, at: u64) -> Result<Option<Bytes>, RestoreError> {
+fn read_piece(file: &mut StoredFile) -> Result<Option<Bytes>, RestoreError> {
     let mut buffer = BytesMut::zeroed(READ_BYTES);
-    let read = file.read_at(&mut buffer, at)?;
+    let read = file.read(&mut buffer)?;
     buffer.truncate(read);
     Ok((read > 0).then(|| buffer.freeze()))
 }
 
 /// A depth-first walk that never follows a link.
-struct Walk<'w, 't, 'd> {
+struct Walk<'w> {
     disk: &'w dyn Disk,
-    unpacker: &'w mut Unpacker<'t, 'd>,
+    members: &'w mut dyn Members,
     moved: &'w mut dyn FnMut(u64) -> Result<(), RestoreError>,
 }
 
-impl Walk<'_, '_, '_> {
+impl Walk<'_> {
     fn directory(&mut self, path: &Path, name: &mut Vec<u8>) -> Result<(), RestoreError> {
         let mut entries = self.disk.list(path)?;
         entries.sort_by(|left, right| left.name.cmp(&right.name));
@@ -165,16 +169,16 @@ impl Walk<'_, '_, '_> {
                     // Barman keeps tablespaces beside the data directory; what the links in
                     // here lead to is not looked at, and neither is a directory in their place.
                     if inner.inside("pg_tblspc").is_none() {
-                        self.unpacker.directory(&inner, mode)?;
+                        self.members.directory(&inner, mode)?;
                         self.directory(&below, name)?;
                     }
                 }
                 FileKind::File => self.file(&below, inner)?,
                 // The WAL directory is often a link to another disk: its place is kept.
                 FileKind::Symlink if is_link_to_directory(&inner) => {
-                    self.unpacker.directory(&inner, 0o700)?;
+                    self.members.directory(&inner, 0o700)?;
                 }
-                FileKind::Symlink => self.unpacker.link(&inner)?,
+                FileKind::Symlink => self.members.link(&inner)?,
                 FileKind::Directory | FileKind::Other => {
                     return Err(RestoreError::ForbiddenMember {
                         path: path.to_owned(),
@@ -195,15 +199,15 @@ impl Walk<'_, '_, '_> {
             Some(stat) => (stat.mode, Some(stat.modified)),
             None => (0o600, None),
         };
-        self.unpacker.file(name, file.length()?, mode, modified)?;
+        self.members.file(name, file.length()?, mode, modified)?;
         let mut buffer = vec![0; READ_BYTES];
         let mut at = 0;
         loop {
             let read = file.read_at(&mut buffer, at)?;
             if read == 0 {
-                return self.unpacker.end_of_file();
+                return self.members.end_of_file();
             }
-            self.unpacker.data(&buffer[..read])?;
+            self.members.data(&buffer[..read])?;
             at += read as u64;
             (self.moved)(read as u64)?;
         }

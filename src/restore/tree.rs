@@ -22,7 +22,7 @@ const CONTROL_FILE_HELD: &str = "global/pg_control.tapster-restore";
 /// Write-back begins after this many bytes of a file, so that the final sync finds little.
 const WRITEBACK_BYTES: u64 = 8 << 20;
 /// Files below this are left to the final sync.
-const SMALL_BYTES: u64 = 1 << 20;
+pub(super) const SMALL_BYTES: u64 = 1 << 20;
 /// Syncs that wait together.
 const SYNC_THREADS: usize = 16;
 /// Files between two looks at whether to stop.
@@ -66,6 +66,12 @@ impl<'a> Tree<'a> {
         self.disk
     }
 
+    /// Lets the group read the root, as it may read what stands in it: a server takes the mode of
+    /// its data directory for what it is to give to new files.
+    pub fn open_to_group(&self) -> Result<(), DiskError> {
+        self.disk.set_mode(&self.root, 0o750)
+    }
+
     /// Writes the marker, durably, before anything else.
     pub fn mark(&self, text: &str) -> Result<(), DiskError> {
         durable::write_file(self.disk, &self.root.join(MARKER), 0o600, text.as_bytes())
@@ -100,6 +106,11 @@ impl<'a> Tree<'a> {
         }
         self.files.insert(path);
         Ok(TreeFile { file, length: 0, written_back: 0 })
+    }
+
+    /// Opens a file that was written before, to write or read anywhere in it.
+    pub fn open(&self, name: &InnerPath) -> Result<Box<dyn DiskFile>, DiskError> {
+        self.disk.open(&name.in_directory(&self.root))
     }
 
     /// Writes a whole small file.
@@ -238,6 +249,16 @@ impl TreeFile {
             self.written_back = self.length;
         }
         Ok(())
+    }
+
+    /// Writes somewhere within the length that the file has.
+    pub fn write_within(&mut self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// What was written, in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 
     /// Extends the file with zeros.

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::manifest::Hasher;
-use crate::tar::{Member, MemberKind};
+use crate::pages::{Blocks, FilePlan, Piece};
+use crate::repository::label;
 
 use super::check::ManifestCheck;
+use super::combine::{CombinedFile, Combiner, Fault, LAYOUT, without_prefix};
 use super::error::RestoreError;
+use super::members::Members;
 use super::path::InnerPath;
 use super::plan::RECOVERY_WAL;
 use super::tree::{CONTROL_FILE, MARKER, Tree, TreeFile};
@@ -42,8 +45,9 @@ const EMPTIED: [&str; 6] = ["pg_wal", "pg_xlog", "pg_log", "log", "pg_replslot",
 const KEPT_INSIDE: [&str; 3] =
     ["pg_wal/archive_status", "pg_wal/summaries", "pg_xlog/archive_status"];
 
+const LABEL: &[u8] = b"backup_label";
 /// Nothing that a server puts in one place is larger.
-const CONTROL_FILE_MAX: u64 = 64 << 10;
+pub(super) const CONTROL_FILE_MAX: u64 = 64 << 10;
 
 /// Which part of the backup the members are of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,6 +72,8 @@ pub struct Unpacker<'t, 'd> {
     origin: Origin,
     source: PathBuf,
     check: Option<&'t mut ManifestCheck>,
+    /// `Some` for the newest backup of a chain.
+    combiner: Option<&'t mut Combiner>,
     open: Option<Open>,
     control_file: Option<Vec<u8>>,
 }
@@ -78,8 +84,23 @@ struct Open {
     file: Option<TreeFile>,
     hasher: Option<Hasher>,
     modified: Option<SystemTime>,
-    /// A copy of the bytes, of the one file that is looked into.
+    /// A copy of the bytes, of files that are looked into.
     copy: Option<Vec<u8>>,
+    incremental: Option<Box<Incremental>>,
+}
+
+/// A file that holds some blocks of the one that it becomes.
+#[derive(Debug)]
+struct Incremental {
+    /// The name of the result in the manifest.
+    listed: InnerPath,
+    /// And in the tree.
+    name: InnerPath,
+    blocks: Blocks,
+    /// Nothing of it is believed, see [`Combiner::empties`].
+    empty: bool,
+    plan: Option<FilePlan>,
+    length: u64,
 }
 
 impl<'t, 'd> Unpacker<'t, 'd> {
@@ -91,103 +112,14 @@ impl<'t, 'd> Unpacker<'t, 'd> {
         check: Option<&'t mut ManifestCheck>,
     ) -> Unpacker<'t, 'd> {
         let source = source.to_owned();
-        Unpacker { tree, origin, source, check, open: None, control_file: None }
+        let (combiner, open, control_file) = (None, None, None);
+        Unpacker { tree, origin, source, check, combiner, open, control_file }
     }
 
-    /// A member of an archive begins.
-    pub fn member(&mut self, member: Member) -> Result<(), RestoreError> {
-        let name = InnerPath::from(member.path);
-        match member.kind {
-            MemberKind::Directory => self.directory(&name, member.mode),
-            MemberKind::Symlink(_) => self.link(&name),
-            MemberKind::File => {
-                let since_1970 = u64::try_from(member.modified).ok();
-                let modified = since_1970.and_then(|seconds| {
-                    SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
-                });
-                self.file(name, member.size, member.mode, modified)
-            }
-        }
-    }
-
-    /// A directory.
-    pub fn directory(&mut self, name: &InnerPath, mode: u32) -> Result<(), RestoreError> {
-        match self.fate(name)? {
-            Fate::Write => Ok(self.tree.directory(name, mode)?),
-            Fate::LeaveOut if KEPT_INSIDE.iter().any(|kept| name.is(kept)) => {
-                Ok(self.tree.directory(name, mode)?)
-            }
-            Fate::LeaveOut => Ok(()),
-        }
-    }
-
-    /// A symbolic link. None is ever made from a backup: those of tablespaces are made anew,
-    /// and a link to anywhere else would let the next member be written through it.
-    pub fn link(&mut self, name: &InnerPath) -> Result<(), RestoreError> {
-        if self.origin == Origin::Main && name.inside("pg_tblspc").is_some() {
-            return Ok(());
-        }
-        Err(self.forbidden(name, "a symbolic link, which is only known in pg_tblspc"))
-    }
-
-    /// A file of `size` bytes begins.
-    pub fn file(
-        &mut self,
-        name: InnerPath,
-        size: u64,
-        mode: u32,
-        modified: Option<SystemTime>,
-    ) -> Result<(), RestoreError> {
-        let fate = self.fate(&name)?;
-        let is_control_file = self.origin == Origin::Main && name.is(CONTROL_FILE);
-        if is_control_file && size > CONTROL_FILE_MAX {
-            return Err(self.forbidden(&name, "too large"));
-        }
-        let listed = self.listed_name(&name)?;
-        let hasher = match &self.check {
-            // What is not restored may be unknown to the manifest: it harms nobody.
-            Some(check) if fate == Fate::Write || check.lists(&listed) => {
-                check.begin(&listed, size)?
-            }
-            _ => None,
-        };
-        let file = match fate {
-            Fate::Write => Some(self.tree.file(&name, mode)?),
-            Fate::LeaveOut => None,
-        };
-        let copy = is_control_file.then(Vec::new);
-        self.open = Some(Open { name: listed, file, hasher, modified, copy });
-        Ok(())
-    }
-
-    /// Content of the file that has begun.
-    pub fn data(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        if let Some(hasher) = &mut open.hasher {
-            hasher.update(bytes);
-        }
-        if let Some(copy) = &mut open.copy {
-            copy.extend_from_slice(bytes);
-        }
-        match &mut open.file {
-            Some(file) => Ok(file.write(bytes)?),
-            None => Ok(()),
-        }
-    }
-
-    /// The file that has begun is complete.
-    pub fn end_of_file(&mut self) -> Result<(), RestoreError> {
-        let Some(open) = self.open.take() else { return Ok(()) };
-        if let (Some(hasher), Some(check)) = (open.hasher, &mut self.check) {
-            check.end(&open.name, hasher)?;
-        }
-        if open.copy.is_some() {
-            self.control_file = open.copy;
-        }
-        match open.file {
-            Some(file) => Ok(file.finish(open.modified)?),
-            None => Ok(()),
-        }
+    /// Files with changed blocks go to `combiner`, which finds the others.
+    pub fn combining(mut self, combiner: Option<&'t mut Combiner>) -> Unpacker<'t, 'd> {
+        self.combiner = combiner;
+        self
     }
 
     /// What `global/pg_control` held, if it came.
@@ -195,16 +127,63 @@ impl<'t, 'd> Unpacker<'t, 'd> {
         self.control_file
     }
 
-    /// As the manifest spells it.
-    fn listed_name(&self, name: &InnerPath) -> Result<InnerPath, RestoreError> {
-        match self.origin {
-            Origin::Main => Ok(name.clone()),
-            Origin::Tablespace(oid) => {
-                let mut path = format!("pg_tblspc/{oid}/").into_bytes();
-                path.extend_from_slice(name.as_bytes());
-                Ok(InnerPath::parse(&path)?)
-            }
+    /// A file with changed blocks begins, under `name` here and `listed` in the manifest.
+    fn incremental(
+        &self,
+        name: &InnerPath,
+        listed: &InnerPath,
+    ) -> Result<Option<Box<Incremental>>, RestoreError> {
+        let Some(result) = without_prefix(listed) else { return Ok(None) };
+        if self.combiner.is_none() {
+            return Err(self.forbidden(name, "a part of a file, in a full backup"));
         }
+        let prefix = listed.as_bytes().len() - name.as_bytes().len();
+        let name = InnerPath::parse(&result.as_bytes()[prefix..])?;
+        let empty = self.combiner.as_ref().is_some_and(|combiner| combiner.empties(&result));
+        let blocks = Blocks::new(LAYOUT, true);
+        Ok(Some(Box::new(Incremental {
+            listed: result,
+            name,
+            blocks,
+            empty,
+            plan: None,
+            length: 0,
+        })))
+    }
+
+    fn end_of_incremental(
+        &mut self,
+        listed: &InnerPath,
+        incremental: Incremental,
+        modified: Option<SystemTime>,
+    ) -> Result<(), RestoreError> {
+        incremental.blocks.finish().map_err(|source| RestoreError::Incremental {
+            name: listed.to_text(),
+            path: self.source.clone(),
+            source,
+        })?;
+        if let Some(combiner) = &mut self.combiner {
+            let plan = incremental.plan.filter(|plan| !plan.is_complete());
+            let (origin, name, length) = (self.origin, incremental.name, incremental.length);
+            let (seen, checksum) = (false, None);
+            let file = CombinedFile { origin, name, length, modified, plan, seen, checksum };
+            combiner.add(incremental.listed, file);
+        }
+        Ok(())
+    }
+
+    /// The label of a combined backup is that of a full one.
+    fn end_of_label(&mut self, text: &[u8]) -> Result<(), RestoreError> {
+        let label = label::combined(text);
+        self.tree.write(&InnerPath::parse(LABEL)?, 0o600, &label)?;
+        if let Some(combiner) = &mut self.combiner {
+            combiner.label = Some(label);
+        }
+        Ok(())
+    }
+
+    fn is_label(&self, listed: &InnerPath) -> bool {
+        self.origin == Origin::Main && self.combiner.is_some() && listed.as_bytes() == LABEL
     }
 
     fn fate(&self, name: &InnerPath) -> Result<Fate, RestoreError> {
@@ -224,5 +203,140 @@ impl<'t, 'd> Unpacker<'t, 'd> {
     fn forbidden(&self, name: &InnerPath, what: &'static str) -> RestoreError {
         let (path, name) = (self.source.clone(), name.to_text());
         RestoreError::ForbiddenMember { path, name, what }
+    }
+}
+
+impl Members for Unpacker<'_, '_> {
+    fn directory(&mut self, name: &InnerPath, mode: u32) -> Result<(), RestoreError> {
+        match self.fate(name)? {
+            Fate::Write => {
+                // Archives do not hold the root itself: what stands in it has the same mode.
+                if mode & 0o777 == 0o750 && !name.as_bytes().contains(&b'/') {
+                    self.tree.open_to_group()?;
+                }
+                Ok(self.tree.directory(name, mode)?)
+            }
+            Fate::LeaveOut if KEPT_INSIDE.iter().any(|kept| name.is(kept)) => {
+                Ok(self.tree.directory(name, mode)?)
+            }
+            Fate::LeaveOut => Ok(()),
+        }
+    }
+
+    /// None is ever made from a backup: those of tablespaces are made anew, and a link to
+    /// anywhere else would let the next member be written through it.
+    fn link(&mut self, name: &InnerPath) -> Result<(), RestoreError> {
+        if self.origin == Origin::Main && name.inside("pg_tblspc").is_some() {
+            return Ok(());
+        }
+        Err(self.forbidden(name, "a symbolic link, which is only known in pg_tblspc"))
+    }
+
+    fn file(
+        &mut self,
+        name: InnerPath,
+        size: u64,
+        mode: u32,
+        modified: Option<SystemTime>,
+    ) -> Result<(), RestoreError> {
+        let fate = self.fate(&name)?;
+        let is_control_file = self.origin == Origin::Main && name.is(CONTROL_FILE);
+        let listed = listed_name(self.origin, &name)?;
+        let is_label = self.is_label(&listed);
+        if (is_control_file || is_label) && size > CONTROL_FILE_MAX {
+            return Err(self.forbidden(&name, "too large"));
+        }
+        let incremental = match fate {
+            Fate::Write => self.incremental(&name, &listed)?,
+            Fate::LeaveOut => None,
+        };
+        let hasher = match &self.check {
+            // What is not restored may be unknown to the manifest: it harms nobody.
+            Some(check) if fate == Fate::Write || check.lists(&listed) => {
+                check.begin(&listed, size)?
+            }
+            _ => None,
+        };
+        let file = match fate {
+            // Written when it is known.
+            Fate::Write if is_label => None,
+            Fate::Write => {
+                let name = incremental.as_ref().map_or(&name, |incremental| &incremental.name);
+                Some(self.tree.file(name, mode)?)
+            }
+            Fate::LeaveOut => None,
+        };
+        let copy = (is_control_file || is_label).then(Vec::new);
+        self.open = Some(Open { name: listed, file, hasher, modified, copy, incremental });
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if let Some(hasher) = &mut open.hasher {
+            hasher.update(bytes);
+        }
+        if let Some(copy) = &mut open.copy {
+            copy.extend_from_slice(bytes);
+        }
+        match (&mut open.file, &mut open.incremental) {
+            (None, _) => Ok(()),
+            (Some(file), None) => Ok(file.write(bytes)?),
+            (Some(file), Some(incremental)) => {
+                let placed = incremental.place(file, bytes);
+                placed.map_err(|fault| fault.of(&open.name, &self.source))
+            }
+        }
+    }
+
+    fn end_of_file(&mut self) -> Result<(), RestoreError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        if let (Some(hasher), Some(check)) = (open.hasher, &mut self.check) {
+            check.end(&open.name, hasher)?;
+        }
+        match open.copy {
+            Some(label) if self.is_label(&open.name) => self.end_of_label(&label)?,
+            Some(control_file) => self.control_file = Some(control_file),
+            None => {}
+        }
+        if let Some(incremental) = open.incremental {
+            self.end_of_incremental(&open.name, *incremental, open.modified)?;
+        }
+        match open.file {
+            Some(file) => Ok(file.finish(open.modified)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Incremental {
+    /// Puts what has come in its place. The file gets its final length before its first block.
+    fn place(&mut self, file: &mut TreeFile, bytes: &[u8]) -> Result<(), Fault> {
+        let page = LAYOUT.page_size.bytes() as u64;
+        let (plan, length, empty) = (&mut self.plan, &mut self.length, self.empty);
+        self.blocks.push(bytes, &mut |piece| {
+            match piece {
+                _ if empty => {}
+                Piece::Header(header) => {
+                    *length = u64::from(header.result_blocks()) * page;
+                    *plan = Some(FilePlan::new(header));
+                    file.pad_to(*length)?;
+                }
+                Piece::Run { first, bytes } => file.write_within(bytes, u64::from(first) * page)?,
+            }
+            Ok(())
+        })
+    }
+}
+
+/// As the manifest spells a name.
+pub(super) fn listed_name(origin: Origin, name: &InnerPath) -> Result<InnerPath, RestoreError> {
+    match origin {
+        Origin::Main => Ok(name.clone()),
+        Origin::Tablespace(oid) => {
+            let mut path = format!("pg_tblspc/{oid}/").into_bytes();
+            path.extend_from_slice(name.as_bytes());
+            Ok(InnerPath::parse(&path)?)
+        }
     }
 }

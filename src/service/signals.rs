@@ -1,8 +1,8 @@
-//! SIGINT and SIGTERM as a value that tasks can wait for.
+//! SIGINT and SIGTERM as a value that tasks can wait for, and SIGHUP as an event.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How soon the process is to end.
@@ -72,6 +72,29 @@ impl Shutdown {
         let mut receiver = self.urgency.clone();
         if receiver.wait_for(|now| *now >= urgency).await.is_err() {
             // The lever is gone: nobody can ask any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// SIGHUP: the configuration is to be read again.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Starts to listen; from then on the signal no longer ends the process. Must be called
+    /// inside a tokio runtime.
+    ///
+    /// # Errors
+    /// What the system says when a handler cannot be installed.
+    pub fn listen() -> io::Result<Hangups> {
+        Ok(Hangups(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one. Several that come at once are one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // The runtime ends: there is none any more.
             std::future::pending::<()>().await;
         }
     }

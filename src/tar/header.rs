@@ -34,7 +34,7 @@ pub struct Member {
     pub modified: i64,
 }
 
-/// The three kinds of members that servers send.
+/// The kinds of members that servers send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MemberKind {
     /// A regular file.
@@ -43,6 +43,9 @@ pub enum MemberKind {
     Directory,
     /// A symbolic link to a path that is relative and leads nowhere outside.
     Symlink(MemberPath),
+    /// `pg_tblspc/<oid>`: the link to a tablespace, as servers send it that were not asked for
+    /// `tablespace_map`. It leads anywhere; where is not said, because nobody may follow it.
+    TablespaceLink,
 }
 
 const NAME_MAX: usize = 99;
@@ -71,6 +74,7 @@ impl Member {
         let kind = match found {
             b'0' => MemberKind::File,
             b'5' => MemberKind::Directory,
+            b'2' if is_of_tablespace(&path) => MemberKind::TablespaceLink,
             b'2' => {
                 let raw = raw_name(&header.linkname, &[]);
                 let target = trim_slash(&raw, false).and_then(MemberPath::new);
@@ -116,6 +120,7 @@ impl Member {
                 put_name(&mut fields.linkname, target, "").ok_or_else(|| too_long("target"))?;
                 b'2'
             }
+            MemberKind::TablespaceLink => b'2',
         }];
         put_octal(&mut fields.mode, u64::from(self.mode)).ok_or_else(|| too_long("mode"))?;
         put_number(&mut fields.uid, self.uid);
@@ -132,6 +137,11 @@ impl Member {
         bytes[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         Ok(bytes)
     }
+}
+
+fn is_of_tablespace(path: &MemberPath) -> bool {
+    let oid = path.as_bytes().strip_prefix(b"pg_tblspc/");
+    oid.is_some_and(|oid| !oid.is_empty() && oid.iter().all(u8::is_ascii_digit))
 }
 
 /// The sum over all bytes, with the field of the sum itself taken as spaces.

@@ -151,6 +151,23 @@ fn links_may_point_only_inside() {
 }
 
 #[test]
+fn a_link_to_a_tablespace_leads_anywhere_and_nobody_is_told_where() {
+    let kind = |name: &[u8]| {
+        let mut bytes = forged(0, &[name, &vec![0; 100 - name.len()][..]].concat());
+        bytes[156] = b'2';
+        bytes[157..167].copy_from_slice(b"/srv/space");
+        bytes[148..156].fill(b' ');
+        let sum: u64 = bytes.iter().map(|&byte| u64::from(byte)).sum();
+        bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        split(&[&bytes]).map(|(members, _)| members[0].0.kind.clone())
+    };
+    assert_eq!(kind(b"pg_tblspc/16390/"), Ok(MemberKind::TablespaceLink));
+    for name in [&b"pg_tblspc/"[..], b"pg_tblspc/16390/x", b"pg_tblspc/x1", b"base/16390"] {
+        assert!(matches!(kind(name), Err(TarError::Target { .. })), "{name:?}");
+    }
+}
+
+#[test]
 fn other_formats_types_and_numbers_are_refused() {
     assert!(matches!(split(&[&forged(257, b"ustar  \0")]), Err(TarError::Magic { .. })));
     for found in [b'1', b'3', b'x', b'g', b'L', 0] {

@@ -122,7 +122,8 @@ pub enum Finding {
         /// As computed.
         computed: u32,
     },
-    /// Something other than filler behind a segment switch.
+    /// Something other than filler behind a segment switch, as standbys send it that have
+    /// replayed the switch before they received the rest. Nothing there is replayed: not damage.
     Filler {
         /// The first bad byte, or its page.
         at: Lsn,
@@ -148,7 +149,10 @@ impl Finding {
     pub fn is_damage(self) -> bool {
         !matches!(
             self,
-            Finding::EndOfWal { .. } | Finding::Overwritten { .. } | Finding::Resumed { .. }
+            Finding::EndOfWal { .. }
+                | Finding::Filler { .. }
+                | Finding::Overwritten { .. }
+                | Finding::Resumed { .. }
         )
     }
 }

@@ -14,7 +14,7 @@ mod finding;
 mod checker;
 mod control;
 
-pub use checker::{CommitTimes, WalChecker};
+pub use checker::{Commit, CommitTimes, WalChecker};
 pub use control::{ClusterState, ControlFile, ControlFileError};
 pub use finding::Finding;
 pub use history::{HistoryEntry, HistoryError, TimelineHistory};
@@ -25,5 +25,7 @@ pub use segment::{
 };
 pub use timeline::{ParseTimelineError, SystemIdentifier, Timeline};
 
+#[cfg(test)]
+pub(crate) mod written;
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,14 @@ impl SegmentName {
             .then(|| SegmentNumber(u64::from(self.high) * per_log + u64::from(self.low)))
     }
 
+    /// Whether the other segment may be the next one. Without the segment size it is not known
+    /// how many segments share their first 16 digits: where those change, it may be.
+    pub fn may_precede(self, other: SegmentName) -> bool {
+        let within = self.high == other.high && self.low.checked_add(1) == Some(other.low);
+        let across = self.high.checked_add(1) == Some(other.high) && other.low == 0;
+        self.timeline == other.timeline && (within || across)
+    }
+
     /// The directory under `wals/` that holds the segment: the first 16 digits of the name.
     pub fn hash_directory(self) -> String {
         format!("{:08X}{:08X}", self.timeline.id(), self.high)

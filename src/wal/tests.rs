@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::page::{PAGE_SIZE, PageHeader, PageMagic};
 use super::record::{RecordHeader, commit_time, record_crc};
+use super::written::{SYSTEM, WalWriter};
 use super::*;
 
-const SYSTEM: SystemIdentifier = SystemIdentifier(7_711_249_317_654_332_226);
 const ONE_MIB: u64 = 1 << 20;
 const START: Lsn = Lsn(3 * ONE_MIB);
 
@@ -26,93 +26,8 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(pair).collect()
 }
 
-/// Writes WAL as a server does: pages, records across pages, switches.
-struct Writer {
-    magic: u16,
-    bytes: Vec<u8>,
-    previous: Lsn,
-    starts: Vec<Lsn>,
-}
-
-impl Writer {
-    fn new(magic: u16) -> Writer {
-        Writer { magic, bytes: Vec::new(), previous: Lsn(0x28), starts: Vec::new() }
-    }
-
-    fn position(&self) -> Lsn {
-        START + self.bytes.len() as u64
-    }
-
-    fn page_header(&mut self, flags: u16, remaining: u32) {
-        let at = self.position();
-        let long = at.segment_offset(segment_size()) == 0;
-        let flags = flags | 0x0004 | if long { 0x0002 } else { 0 };
-        self.bytes.extend(self.magic.to_le_bytes());
-        self.bytes.extend(flags.to_le_bytes());
-        self.bytes.extend(1_u32.to_le_bytes());
-        self.bytes.extend(at.0.to_le_bytes());
-        self.bytes.extend(remaining.to_le_bytes());
-        self.bytes.extend([0; 4]);
-        if long {
-            self.bytes.extend(SYSTEM.0.to_le_bytes());
-            self.bytes.extend(segment_size().bytes().to_le_bytes());
-            self.bytes.extend(PAGE_SIZE.to_le_bytes());
-        }
-    }
-
-    fn left_on_page(&self) -> usize {
-        PAGE_SIZE as usize - self.bytes.len() % PAGE_SIZE as usize
-    }
-
-    fn on_page_start(&self) -> bool {
-        self.bytes.len().is_multiple_of(PAGE_SIZE as usize)
-    }
-
-    fn record(&mut self, resource_manager: u8, info: u8, body: &[u8]) -> Lsn {
-        if self.on_page_start() {
-            self.page_header(0, 0);
-        }
-        let start = self.position();
-        let mut header = [0; RecordHeader::LEN];
-        header[..4].copy_from_slice(&((RecordHeader::LEN + body.len()) as u32).to_le_bytes());
-        header[8..16].copy_from_slice(&self.previous.0.to_le_bytes());
-        header[16] = info;
-        header[17] = resource_manager;
-        let crc = record_crc(&header, body);
-        header[20..].copy_from_slice(&crc.to_le_bytes());
-        self.spill(&[&header, body].concat());
-        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
-        self.previous = start;
-        self.starts.push(start);
-        start
-    }
-
-    fn spill(&mut self, mut rest: &[u8]) {
-        while !rest.is_empty() {
-            if self.on_page_start() {
-                self.page_header(1, rest.len() as u32);
-            }
-            let (now, later) = rest.split_at(rest.len().min(self.left_on_page()));
-            self.bytes.extend(now);
-            rest = later;
-        }
-    }
-
-    fn commit(&mut self, time: i64) {
-        let body = [&[255, 8][..], &time.to_le_bytes()].concat();
-        self.record(1, 0x00, &body);
-    }
-
-    fn switch(&mut self) {
-        self.record(0, 0x40, &[]);
-        while self.position().segment_offset(segment_size()) != 0 {
-            if self.magic == 0xD097 && self.on_page_start() {
-                self.page_header(0, 0);
-            }
-            let filled = self.bytes.len() + self.left_on_page();
-            self.bytes.resize(filled, 0);
-        }
-    }
+fn writer(magic: u16) -> WalWriter {
+    WalWriter::new(magic, START, segment_size())
 }
 
 fn checker() -> WalChecker {
@@ -126,8 +41,8 @@ fn check(bytes: &[u8]) -> (WalChecker, Vec<Finding>) {
 }
 
 /// Records of all sizes, one across three pages, commits, a switch, and what follows it.
-fn busy(magic: u16) -> Writer {
-    let mut writer = Writer::new(magic);
+fn busy(magic: u16) -> WalWriter {
+    let mut writer = writer(magic);
     for length in [0_usize, 1, 7, 8, 100, 8000, 20_000, 8192 - 24] {
         writer.record(10, 0, &vec![length as u8; length]);
     }
@@ -147,15 +62,19 @@ fn wal_of_every_version_passes_without_a_finding() {
         assert_eq!(findings, [], "{magic:#X}");
         assert_eq!(checker.valid_end(), Some(writer.position()));
         assert_eq!(checker.major_version(), PageMagic(magic).major_version());
-        let times = CommitTimes { first: PgTimestamp(500), last: PgTimestamp(900) };
-        assert_eq!(checker.take_commit_times(), Some(times));
+        let times = checker.take_commit_times().expect("commits");
+        let commit = |record: Lsn, time| Commit { end: record + 34, time: PgTimestamp(time) };
+        let starts = &writer.starts;
+        assert_eq!(times.first, commit(starts[8], 700));
+        assert_eq!(times.last, commit(starts[starts.len() - 1], 900));
+        assert_eq!((times.earliest.0, times.latest.0), (500, 900));
         assert_eq!(checker.take_commit_times(), None);
     }
 }
 
 #[test]
 fn a_cut_at_any_position_changes_nothing() {
-    let mut writer = Writer::new(0xD118);
+    let mut writer = writer(0xD118);
     for length in [0, 1, 7, 8, 100, 7000, 9000] {
         writer.record(10, 0, &vec![length as u8; length]);
     }
@@ -172,7 +91,7 @@ fn a_cut_at_any_position_changes_nothing() {
 
 #[test]
 fn the_valid_end_moves_only_when_a_record_is_complete() {
-    let mut writer = Writer::new(0xD118);
+    let mut writer = writer(0xD118);
     for length in [3, 40, 9000, 5] {
         writer.record(10, 0, &vec![1; length]);
     }
@@ -195,7 +114,7 @@ fn the_valid_end_moves_only_when_a_record_is_complete() {
 
 #[test]
 fn the_rest_of_a_record_from_the_segment_before_is_skipped() {
-    let mut writer = Writer::new(0xD118);
+    let mut writer = writer(0xD118);
     while writer.bytes.len() < ONE_MIB as usize - 30_000 {
         writer.record(10, 0, &[7; 5000]);
     }
@@ -212,7 +131,7 @@ fn the_rest_of_a_record_from_the_segment_before_is_skipped() {
 
 #[test]
 fn every_flipped_byte_of_a_record_is_found_and_the_next_page_is_verified_again() {
-    let mut writer = Writer::new(0xD118);
+    let mut writer = writer(0xD118);
     for _ in 0..40 {
         writer.record(10, 0, &[3; 1000]);
     }
@@ -249,7 +168,7 @@ fn zeros_end_the_wal_of_a_file_quietly_at_the_last_record() {
 
 #[test]
 fn a_page_of_zeros_in_the_middle_does_not_move_the_valid_end_beyond_it() {
-    let mut writer = Writer::new(0xD118);
+    let mut writer = writer(0xD118);
     for _ in 0..100 {
         writer.record(10, 0, &[3; 1000]);
     }
@@ -262,14 +181,9 @@ fn a_page_of_zeros_in_the_middle_does_not_move_the_valid_end_beyond_it() {
 
 #[test]
 fn a_record_that_a_crash_left_incomplete_is_dropped_without_damage() {
-    let mut writer = Writer::new(0xD118);
+    let mut writer = writer(0xD118);
     writer.record(10, 0, &[1; 100]);
-    let (kept, previous) = (writer.bytes.len(), writer.previous);
-    let abandoned = writer.record(10, 0, &vec![2; 10_000]);
-    assert!(kept < PAGE_SIZE as usize);
-    writer.bytes.truncate(PAGE_SIZE as usize);
-    writer.previous = previous;
-    writer.page_header(0x0008, 0);
+    let abandoned = writer.abandon_record();
     writer.record(0, 0xD0, &[255, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let (checker, findings) = check(&writer.bytes);
     let page = START + u64::from(PAGE_SIZE);
@@ -304,11 +218,39 @@ fn wal_of_another_cluster_a_moved_page_and_a_hole_are_told_apart() {
 #[test]
 fn data_behind_a_switch_is_found_in_every_format() {
     for magic in [0xD097, 0xD118] {
-        let mut writer = Writer::new(magic);
+        let mut writer = WalWriter::new(magic, START, segment_size());
         writer.switch();
         let mut bytes = writer.bytes;
         bytes[500_000] = 1;
         assert!(matches!(check(&bytes).1[0], Finding::Filler { .. }), "{magic:#X}");
+    }
+}
+
+#[test]
+fn what_a_standbys_recycled_file_held_behind_a_switch_is_said_once_and_is_no_damage() {
+    for magic in [0xD097, 0xD118] {
+        let mut writer = WalWriter::new(magic, START, segment_size());
+        writer.record(10, 0, &[7; 300]);
+        writer.switch();
+        let switched = *writer.starts.last().expect("the switch");
+        let end = writer.position();
+        writer.record(10, 0, &[7; 300]);
+        let mut bytes = writer.bytes.clone();
+        // Pages of an older segment, from a page on behind the switch.
+        let mut older =
+            WalWriter::new(magic, SegmentNumber(0).start(segment_size()), segment_size());
+        while older.bytes.len() < ONE_MIB as usize {
+            older.record(10, 0, &[3; 900]);
+        }
+        bytes[5 * 8192..ONE_MIB as usize].copy_from_slice(&older.bytes[5 * 8192..ONE_MIB as usize]);
+        let (checker, findings) = check(&bytes);
+        let at = START + 5 * 8192;
+        assert_eq!(findings, [Finding::Filler { at }], "{magic:#X}");
+        assert!(!findings[0].is_damage());
+        assert_eq!(checker.damage(), None);
+        // Nobody resumes behind what may not have been received.
+        let valid = checker.valid_end().expect("the switch");
+        assert!(valid > switched && valid <= at && valid < end, "{valid}");
     }
 }
 
@@ -367,7 +309,7 @@ proptest! {
         cuts in proptest::collection::vec(1_usize..5000, 1..200),
         damage in proptest::option::of(0_usize..100_000),
     ) {
-        let mut writer = Writer::new(0xD110);
+        let mut writer = WalWriter::new(0xD110, START, segment_size());
         for length in lengths {
             writer.record(10, 0, &vec![5; length]);
         }

@@ -14,7 +14,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::archive_list::ArchiveList;
 use super::{
     BackendMessage, BackupPosition, BaseBackupOptions, CompressionAlgorithm, Frame, FrameReader,
-    ManifestOption, Notice, ParameterStatus, ResultSet, ServerVersion, Tablespace, Tag, WireError,
+    ManifestOption, Notice, ParameterStatus, ResultSet, ServerError, ServerVersion, SqlState,
+    Tablespace, Tag, WireError,
 };
 use crate::wal::{Lsn, Timeline};
 
@@ -61,13 +62,16 @@ pub enum BackupEvent {
     /// A setting changed.
     Parameter(ParameterStatus),
     /// All data has come. The backup is not good before [`BackupEvent::Ready`]: failed
-    /// checksums are reported as an error after this.
+    /// checksums are reported after this.
     End {
         /// Up to where WAL is needed.
         lsn: Lsn,
         /// On a standby perhaps newer than that of the start.
         timeline: Timeline,
     },
+    /// The server has sent everything, but found pages whose checksums are wrong.
+    /// [`BackupEvent::Ready`] follows, and vouches for the transfer only.
+    Damaged(ServerError),
     /// The server vouches for all of it; the session is ready for another command.
     Ready,
 }
@@ -147,7 +151,7 @@ impl BackupStream {
     ///
     /// # Errors
     /// [`WireError::Refused`] at any point, also after [`BackupEvent::End`]: the backup is then
-    /// not good. An archive that the tablespace list does not have, a missing part, and any
+    /// not good; damaged pages alone are [`BackupEvent::Damaged`]. An archive that the tablespace list does not have, a missing part, and any
     /// violation of the protocol.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<BackupEvent>, WireError> {
         if let Some(event) = self.pending.take() {
@@ -247,6 +251,9 @@ impl BackupStream {
             (_, BackendMessage::Notice(notice)) => return Ok(Some(BackupEvent::Notice(notice))),
             (_, BackendMessage::ParameterStatus(status)) => {
                 return Ok(Some(BackupEvent::Parameter(status)));
+            }
+            (Phase::Verdict, BackendMessage::Error(error)) if is_damage(&error) => {
+                return Ok(Some(BackupEvent::Damaged(error)));
             }
             (_, BackendMessage::Error(error)) => {
                 self.phase = Phase::Ended;
@@ -361,6 +368,11 @@ impl BackupStream {
         };
         WireError::Unexpected { got, expected }
     }
+}
+
+/// Whether an error at the end is only the server's word that its own pages are damaged.
+fn is_damage(error: &ServerError) -> bool {
+    error.code == SqlState::DATA_CORRUPTED && !error.is_fatal()
 }
 
 /// What the head of a CopyData of the new form was.

@@ -74,6 +74,12 @@ impl ServerVersion {
         self.since(15)
     }
 
+    /// Whether BASE_BACKUP sends tablespaces that are directories in `pg_tblspc` themselves
+    /// (16). Before, it leaves them out without a word where TABLESPACE_MAP is given.
+    pub fn sends_in_place_tablespaces(self) -> bool {
+        self.major() >= 16
+    }
+
     /// The version of `backup_manifest` that it writes: 1 (13), 2 (17), none before.
     pub fn backup_manifest_version(self) -> Option<u8> {
         match self.major() {
@@ -202,6 +208,16 @@ impl ServerVersion {
     /// Whether it takes incremental backups and knows UPLOAD_MANIFEST (17).
     pub fn takes_incremental_backups(self) -> bool {
         self.since(17)
+    }
+
+    /// Whether WAL summaries tell of bits that were cleared in visibility maps, so that the maps
+    /// of incremental backups can be believed: 17.11, 18.6 (commit 10911fde0).
+    pub fn summarizes_visibility_maps(self) -> bool {
+        match self.major() {
+            17 => self.minor() >= 11,
+            18 => self.minor() >= 6,
+            major => major > 18,
+        }
     }
 
     /// Whether TLS may start at once, without SSLRequest (17).

@@ -8,9 +8,13 @@ use bytes::Bytes;
 
 use crate::backup::archive_file::ArchiveFile;
 use crate::backup::member::Members;
+use crate::backup::output::Output;
+use crate::codec::Framing;
 use crate::disk::{DiskError, DiskFile};
 use crate::manifest::Algorithm;
+use crate::pages::{PageChecker, PageLayout, PageSize};
 use crate::tar::{Member, MemberKind, MemberPath};
+use crate::wal::Lsn;
 
 /// A file that keeps nothing.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl DiskFile for Nowhere {
 
 #[test]
 fn a_thousand_frames_are_stored_and_summed_up_without_an_allocation() {
-    let frame = Bytes::from(vec![7; 32 << 10]);
+    let frame = Bytes::from(vec![0; 32 << 10]);
     let member = Member {
         path: MemberPath::new(b"base/1/1259").expect("a safe name"),
         kind: MemberKind::File,
@@ -61,8 +65,11 @@ fn a_thousand_frames_are_stored_and_summed_up_without_an_allocation() {
         gid: 1,
         modified: 0,
     };
-    let mut members = Members::new(Algorithm::Crc32c);
-    let mut archive = ArchiveFile::new(Box::new(Nowhere), "base.tar".to_owned(), Vec::new());
+    let mut pages = PageChecker::new(PageLayout::usual(PageSize::DEFAULT), true);
+    pages.start(Lsn(u64::MAX));
+    let mut members = Members::new(Algorithm::Crc32c, pages);
+    let output = Output::new(Box::new(Nowhere), None).expect("no threads");
+    let mut archive = ArchiveFile::new(output, "base.tar".to_owned(), Vec::new());
     let header = Bytes::copy_from_slice(&member.encode().expect("it fits"));
     archive.take(header, &mut members).expect("a header");
     // The first ones warm up: a buffer becomes shared, the processor is asked what it can.
@@ -78,4 +85,25 @@ fn a_thousand_frames_are_stored_and_summed_up_without_an_allocation() {
     // The end of a member costs its line in the list.
     archive.take(frame, &mut members).expect("data");
     assert_eq!(archive.finish().expect("complete"), 512 + member.size + 1024);
+}
+
+#[test]
+fn what_is_packed_costs_no_allocation_for_a_frame_and_few_for_four_megabytes() {
+    let frame = Bytes::from(vec![7; 32 << 10]);
+    for word in ["gzip", "zstd", "lz4"] {
+        let framing = Framing::choose(word, None, Some(2)).expect("known");
+        let mut output = Output::new(Box::new(Nowhere), framing).expect("threads");
+        // Buffers are made while the queue fills for the first time: four of 4 MiB.
+        for _ in 0..1000 {
+            output.take(frame.clone()).expect("packed");
+        }
+        let measured = allocation_counter::measure(|| {
+            for _ in 0..1000 {
+                output.take(frame.clone()).expect("packed");
+            }
+        });
+        // The list of frames grows, and a thread that waits registers itself.
+        assert!(measured.count_total <= 16, "{word}: {measured:?}");
+        output.finish().expect("complete");
+    }
 }

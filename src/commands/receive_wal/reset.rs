@@ -3,6 +3,8 @@
 //! An empty `.partial` marks the place: the next start finds it as the newest file and goes on
 //! there. What lies before it is a gap that the user accepts.
 
+use std::collections::BTreeSet;
+
 use super::super::{Outcome, Site, connect, runtime};
 use super::{lock, slot_name};
 use crate::config::ServerConfig;
@@ -10,7 +12,8 @@ use crate::disk::{self, Disk};
 use crate::net::{NetError, ServerFacts};
 use crate::output::{Failure, Reporter};
 use crate::receive::stored::{Names, newest_archived};
-use crate::repository::ServerLayout;
+use crate::repository::{Hole, HoleCause, Holes, RepositoryError, ServerLayout};
+use crate::service;
 use crate::wal::{SegmentName, SegmentSize, WalFileName};
 
 pub(super) fn run(server: &ServerConfig, site: &Site, out: &mut Reporter) -> Outcome {
@@ -67,7 +70,7 @@ fn move_mark(
     disk: &dyn Disk,
     place: Place,
     out: &mut Reporter,
-) -> Result<u8, disk::DiskError> {
+) -> Result<u8, RepositoryError> {
     let streaming = layout.streaming();
     let names = Names::list(disk, streaming)?;
     let archived = newest_archived(disk, layout.wals())?;
@@ -99,12 +102,39 @@ fn move_mark(
         out.info(format_args!("Removing status file {}", old.display()));
     }
     out.info(format_args!("Creating status file {}", mark.display()));
+    // Before the mark: what lies between must not be believed to be there.
+    if let Some(newest) = newest {
+        record_hole(layout, disk, (newest, partial.is_some()), place)?;
+    }
     // The new mark first: a crash in between leaves both, and the newer one counts.
     disk::write_file(disk, &mark, MARK_MODE, b"")?;
     if let Some(old) = old {
         disk::remove_file(disk, &old)?;
     }
     Ok(0)
+}
+
+/// From the end of the newest segment, or the beginning of one that is not complete and goes with
+/// its status file, to the mark. On each of two timelines, if it is two: where the one ended is
+/// not known here.
+fn record_hole(
+    layout: &ServerLayout,
+    disk: &dyn Disk,
+    (newest, is_partial): (SegmentName, bool),
+    place: Place,
+) -> Result<(), RepositoryError> {
+    let numbers = newest.number(place.size).zip(place.restart.number(place.size));
+    let Some((last, restart)) = numbers else { return Ok(()) };
+    let first = if is_partial { last } else { last.next() };
+    let (from, to) = (first.start(place.size), restart.start(place.size));
+    if from >= to {
+        return Ok(());
+    }
+    let (since, why) = (service::now(), HoleCause::Reset);
+    for timeline in BTreeSet::from([newest.timeline(), place.restart.timeline()]) {
+        Holes::record(disk, layout, Hole { timeline, from, to, since, why })?;
+    }
+    Ok(())
 }
 
 const MARK_MODE: u32 = 0o600;

@@ -24,7 +24,7 @@ pub(super) fn create(server: &ServerConfig, if_not_exists: bool, out: &mut Repor
             out.info(format_args!("Replication slot '{slot}' created"));
             Ok(0)
         }
-        Err(error) if has(&error, SqlState::DUPLICATE_OBJECT) => {
+        Err(error) if error.has_code(SqlState::DUPLICATE_OBJECT) => {
             if if_not_exists {
                 out.info(format_args!(
                     "Replication slot '{slot}' already exists and --if-not-exists was specified. \
@@ -54,10 +54,10 @@ pub(super) fn drop(server: &ServerConfig, out: &mut Reporter) -> Outcome {
             out.info(format_args!("Replication slot '{slot}' dropped"));
             Ok(0)
         }
-        Err(error) if has(&error, SqlState::UNDEFINED_OBJECT) => {
+        Err(error) if error.has_code(SqlState::UNDEFINED_OBJECT) => {
             Err(Failure::new(format_args!("Replication slot '{slot}' does not exist")))
         }
-        Err(error) if has(&error, SqlState::OBJECT_IN_USE) => Err(Failure::new(format_args!(
+        Err(error) if error.has_code(SqlState::OBJECT_IN_USE) => Err(Failure::new(format_args!(
             "Cannot drop replication slot '{slot}' on server '{name}' because it is in use."
         ))),
         Err(error) => Err(refused("drop", &slot, server, &error)),
@@ -71,10 +71,6 @@ fn required(server: &ServerConfig, verb: &str) -> Result<SlotName, Failure> {
         return Err(unable("streaming connection not configured"));
     }
     slot_name(server)?.ok_or_else(|| unable("slot_name configuration option required"))
-}
-
-fn has(error: &NetError, code: SqlState) -> bool {
-    error.server_error().is_some_and(|error| error.code == code)
 }
 
 fn refused(verb: &str, slot: &SlotName, server: &ServerConfig, error: &NetError) -> Failure {

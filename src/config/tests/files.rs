@@ -174,7 +174,6 @@ fn contradictions_disable_a_server_and_say_why() {
     for (options, reason) in [
         ("reuse_backup = link", "reuse_backup cannot be used with backup_method = postgres"),
         ("network_compression = on", "network_compression cannot be used"),
-        ("tablespace_bandwidth_limit = a:1", "tablespace_bandwidth_limit cannot be used"),
         (
             "streaming_archiver = on",
             "streaming_archiver = on without archiver = on needs slot_name",

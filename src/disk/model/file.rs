@@ -6,20 +6,39 @@ use std::time::SystemTime;
 
 use rustix::io::Errno;
 
+use super::super::DIRECT_ALIGN;
 use super::image::Inode;
 use super::{DiskError, DiskFile, Fate, ModelDisk, State, nanoseconds};
+
+/// How a file was opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Access {
+    ReadOnly,
+    Buffered,
+    /// Past the page cache. What is written so may be lost like anything else: it stands in the
+    /// cache of the device until the file is synced.
+    Direct,
+}
 
 #[derive(Debug)]
 pub(super) struct ModelFile {
     pub(super) disk: ModelDisk,
     pub(super) path: PathBuf,
     pub(super) inode: Inode,
-    pub(super) writable: bool,
+    pub(super) access: Access,
 }
 
 impl ModelFile {
     fn check_writable(&self) -> Result<(), Errno> {
-        if self.writable { Ok(()) } else { Err(Errno::BADF) }
+        if self.access == Access::ReadOnly { Err(Errno::BADF) } else { Ok(()) }
+    }
+
+    /// As a disk with large blocks checks it.
+    fn check_alignment(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<(), Errno> {
+        let fits = |number: usize| number.is_multiple_of(DIRECT_ALIGN);
+        let aligned = fits(offset as usize)
+            && slices.iter().all(|slice| fits(slice.len()) && fits(slice.as_ptr() as usize));
+        if self.access == Access::Direct && !aligned { Err(Errno::INVAL) } else { Ok(()) }
     }
 
     fn sync(&self) -> Result<(), DiskError> {
@@ -53,6 +72,7 @@ impl DiskFile for ModelFile {
         }
         self.disk.call("write", &self.path, |state, fate| {
             self.check_writable()?;
+            self.check_alignment(slices, offset)?;
             self.touch(state)?;
             // A failing write has written a beginning, cut anywhere: that is how ENOSPC comes.
             let written = match fate {

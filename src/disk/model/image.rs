@@ -152,6 +152,15 @@ impl Names {
 }
 
 impl Image {
+    /// How many names an inode has now.
+    pub(super) fn links(&self, inode: Inode) -> u64 {
+        let names = self.inodes.values().filter_map(|node| match &node.content {
+            Content::Directory(names) => Some(&names.live),
+            _ => None,
+        });
+        names.flat_map(|live| live.values()).filter(|named| **named == inode).count() as u64
+    }
+
     pub(super) fn new() -> Image {
         let root = Node { content: Content::Directory(Names::default()), mode: 0o755, modified: 0 };
         Image {

@@ -13,13 +13,13 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 
 use self::chance::Chance;
-use self::file::ModelFile;
+use self::file::{Access, ModelFile};
 use self::image::{Content, FileContent, Image, Inode, Names, Node, ROOT};
 use super::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat};
 
@@ -27,6 +27,8 @@ use super::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat};
 #[derive(Clone, Debug)]
 pub struct ModelDisk {
     state: Arc<Mutex<State>>,
+    /// Rung when calls begin to wait, and when they go on.
+    held: Arc<Condvar>,
 }
 
 #[derive(Debug)]
@@ -35,9 +37,13 @@ struct State {
     chance: Chance,
     calls: u64,
     faults: Vec<(u64, Errno)>,
+    /// From this call on everything that may fail so does.
+    fails_from: Option<(u64, Errno)>,
     power_loss_at: Option<u64>,
     /// Nothing answers any more.
     dead: bool,
+    /// Calls with this verb wait, and how many do.
+    hold: Option<(&'static str, usize)>,
     /// What each call was, for the message of a failing test.
     history: Vec<String>,
     /// Nanoseconds since 1970: each change takes one.
@@ -64,12 +70,14 @@ impl ModelDisk {
             chance: Chance::new(seed),
             calls: 0,
             faults: Vec::new(),
+            fails_from: None,
             power_loss_at: None,
             dead: false,
+            hold: None,
             history: Vec::new(),
             clock: 1_700_000_000_000_000_000,
         };
-        ModelDisk { state: Arc::new(Mutex::new(state)) }
+        ModelDisk { state: Arc::new(Mutex::new(state)), held: Arc::new(Condvar::new()) }
     }
 
     /// Lets the call with this number fail. Calls are numbered from 0.
@@ -77,10 +85,33 @@ impl ModelDisk {
         self.state().faults.push((number, error));
     }
 
+    /// Lets this call and all later ones fail.
+    pub fn fail_from_call(&self, number: u64, error: Errno) {
+        self.state().fails_from = Some((number, error));
+    }
+
     /// Cuts the power in the middle of the call with this number: it may still have had an
     /// effect, and all later ones fail.
     pub fn power_loss_at_call(&self, number: u64) {
         self.state().power_loss_at = Some(number);
+    }
+
+    /// Lets every call with this verb (`sync`, `write`, …) wait from now on, as on a disk that
+    /// stalls.
+    pub fn hold(&self, operation: &'static str) {
+        self.state().hold = Some((operation, 0));
+    }
+
+    /// Waits until a call waits.
+    pub fn wait_until_held(&self) {
+        let waits = |state: &mut State| !matches!(state.hold, Some((_, waiting)) if waiting > 0);
+        drop(self.held.wait_while(self.state(), waits));
+    }
+
+    /// Lets all calls go on.
+    pub fn release(&self) {
+        self.state().hold = None;
+        self.held.notify_all();
     }
 
     /// How many calls there have been.
@@ -159,6 +190,19 @@ impl ModelDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The state, as soon as no hold is on calls with this verb.
+    fn state_when_free(&self, operation: &'static str) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        while let Some((held, waiting)) = &mut state.hold
+            && *held == operation
+        {
+            *waiting += 1;
+            self.held.notify_all();
+            state = self.held.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
     /// One call: decides its fate, lets it happen if it may, and turns the outcome into the
     /// error that the caller sees.
     ///
@@ -169,7 +213,7 @@ impl ModelDisk {
         path: &Path,
         work: impl FnOnce(&mut State, Fate) -> Result<T, Errno>,
     ) -> Result<T, DiskError> {
-        let mut state = self.state();
+        let mut state = self.state_when_free(operation);
         let fate = state.begin(operation, path)?;
         let result = match fate {
             Fate::LosesPower if !state.chance.coin() => Err(Errno::IO),
@@ -198,16 +242,16 @@ impl ModelDisk {
         })
     }
 
-    fn file(&self, path: &Path, inode: Inode, writable: bool) -> Box<dyn DiskFile> {
-        Box::new(ModelFile { disk: self.clone(), path: path.to_owned(), inode, writable })
+    fn file(&self, path: &Path, inode: Inode, access: Access) -> Box<dyn DiskFile> {
+        Box::new(ModelFile { disk: self.clone(), path: path.to_owned(), inode, access })
     }
 
-    fn open_file(&self, path: &Path, writable: bool) -> Result<Box<dyn DiskFile>, DiskError> {
+    fn open_file(&self, path: &Path, access: Access) -> Result<Box<dyn DiskFile>, DiskError> {
         let inode = self.simple_call("open", path, |state| {
             let inode = state.image.resolve(path)?;
             state.image.file_mut(inode).map(|_| inode)
         })?;
-        Ok(self.file(path, inode, writable))
+        Ok(self.file(path, inode, access))
     }
 }
 
@@ -227,8 +271,9 @@ impl State {
         if self.power_loss_at == Some(number) {
             return Ok(Fate::LosesPower);
         }
-        let fault = self.faults.iter().find(|(at, _)| *at == number);
-        Ok(fault.map_or(Fate::Done, |(_, error)| Fate::Fails(*error)))
+        let lasting = self.fails_from.filter(|(from, _)| *from <= number);
+        let fault = self.faults.iter().find(|(at, _)| *at == number).copied().or(lasting);
+        Ok(fault.map_or(Fate::Done, |(_, error)| Fate::Fails(error)))
     }
 
     fn new_node(&self, content: Content, mode: u32) -> Node {
@@ -260,15 +305,24 @@ impl Disk for ModelDisk {
             let node = state.new_node(Content::File(FileContent::default()), mode);
             state.image.add(path, node)
         })?;
-        Ok(self.file(path, inode, true))
+        Ok(self.file(path, inode, Access::Buffered))
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
-        self.open_file(path, true)
+        self.open_file(path, Access::Buffered)
     }
 
     fn open_read(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
-        self.open_file(path, false)
+        self.open_file(path, Access::ReadOnly)
+    }
+
+    fn open_direct(&self, path: &Path) -> Result<Option<Box<dyn DiskFile>>, DiskError> {
+        let inode = self.simple_call("open", path, |state| {
+            let inode = state.image.resolve(path)?;
+            state.image.file_mut(inode).map(|_| inode)
+        })?;
+        let (disk, path) = (self.clone(), path.to_owned());
+        Ok(Some(Box::new(ModelFile { disk, path, inode, access: Access::Direct })))
     }
 
     fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
@@ -334,6 +388,11 @@ impl Disk for ModelDisk {
         })
     }
 
+    fn flush_file_system(&self, path: &Path) -> Result<(), DiskError> {
+        // It promises nothing, so it does nothing: who relies on it loses what it wrote.
+        self.simple_call("sync the file system of", path, |_| Ok(()))
+    }
+
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> {
         self.simple_call("list", path, |state| {
             let directory = state.image.resolve(path)?;
@@ -357,7 +416,8 @@ impl Disk for ModelDisk {
                 Content::Directory(_) | Content::Symlink => 0,
             };
             let modified = UNIX_EPOCH + Duration::from_nanos(node.modified);
-            Ok(Some(FileStat { kind: kind(node), length, mode: node.mode, modified }))
+            let links = state.image.links(inode);
+            Ok(Some(FileStat { kind: kind(node), length, mode: node.mode, links, modified }))
         })
     }
 

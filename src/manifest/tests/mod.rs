@@ -60,6 +60,37 @@ fn version_1_has_no_system_identifier_and_version_2_needs_one() {
     assert_eq!(refused(&SAMPLE.replace("Version\": 2", "Version\": 3")), ManifestError::Version(3));
 }
 
+/// Gives a text in pieces of a size.
+struct Pieces<'a>(&'a [u8], usize);
+
+impl std::io::Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let taken = self.0.len().min(self.1).min(buffer.len());
+        buffer[..taken].copy_from_slice(&self.0[..taken]);
+        self.0 = &self.0[taken..];
+        Ok(taken)
+    }
+}
+
+#[test]
+fn a_text_that_passes_in_pieces_says_what_it_says_as_a_whole_and_is_checked_the_same() {
+    let text = sealed(SAMPLE);
+    for size in 1..text.len() + 2 {
+        let manifest = Manifest::read(Pieces(&text, size)).expect("a manifest");
+        assert_eq!(manifest.render(), text, "{size}");
+    }
+    for cut in 0..text.len() {
+        assert!(Manifest::read(Pieces(&text[..cut], 100)).is_err(), "{cut}");
+    }
+    for at in 0..text.len() {
+        let mut changed = text.clone();
+        changed[at] ^= 1;
+        assert!(Manifest::read(Pieces(&changed, 64)).is_err(), "{at}");
+    }
+    let endless = vec![b' '; 3 << 20];
+    assert!(Manifest::read(Pieces(&endless, 100_000)).is_err());
+}
+
 #[test]
 fn an_empty_list_and_an_odd_time_survive() {
     for files in ["", "\n{ \"Path\": \"a\", \"Size\": 1, \"Last-Modified\": \"10000-01-01 GMT\" }"]

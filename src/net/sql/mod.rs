@@ -8,10 +8,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+mod clients;
 mod handover;
 mod slots;
+mod standing;
 
+pub use clients::{StreamingClient, StreamingClients};
 pub use slots::SlotRow;
+pub use standing::Standing;
 
 use super::connect::{self, Opened};
 use super::error::SqlError;
@@ -59,7 +63,7 @@ impl SqlClient {
         if let Some(server_options) = &options.server_options {
             parameters.push(("options".to_owned(), server_options.clone()));
         }
-        let Opened { stream, input, session, endpoint } =
+        let (_, Opened { stream, input, session, endpoint }) =
             connect::open(options, &parameters).await?;
         let canceller = Canceller {
             endpoint: endpoint.clone(),

@@ -18,6 +18,9 @@ pub struct SlotRow {
     pub restart_lsn: Option<Lsn>,
     /// `reserved`, `extended`, `unreserved` or `lost` (13 and later).
     pub wal_status: Option<String>,
+    /// How many bytes may be written before it may lose WAL, where that is limited (13 and
+    /// later); below 0 when it may lose it any time.
+    pub safe_wal_size: Option<i64>,
     /// Why it cannot be used any more (17 and later).
     pub invalidation_reason: Option<String>,
 }
@@ -30,9 +33,9 @@ impl SqlClient {
     /// # Errors
     /// Those of [`SqlClient::rows`]; a row that cannot be.
     pub async fn slot(&self, name: &SlotName) -> Result<Option<SlotRow>, NetError> {
-        let wal_status = match self.version().has_slot_limits() {
-            true => "wal_status",
-            false => "NULL",
+        let limits = match self.version().has_slot_limits() {
+            true => "wal_status, safe_wal_size",
+            false => "NULL, NULL",
         };
         let reason = match self.version().tells_invalidation_reason() {
             true => "invalidation_reason",
@@ -40,7 +43,7 @@ impl SqlClient {
         };
         let name = quote_literal(name.as_str());
         let statement = format!(
-            "SELECT slot_type, active, active_pid, restart_lsn, {wal_status}, {reason} \
+            "SELECT slot_type, active, active_pid, restart_lsn, {limits}, {reason} \
              FROM pg_catalog.pg_replication_slots WHERE slot_name = {name}"
         );
         let rows = self.rows(WHAT, &statement).await?;
@@ -54,13 +57,16 @@ impl SqlClient {
             None => None,
             Some(lsn) => Some(lsn.parse().map_err(|_| self.missing(WHAT, "readable restart_lsn"))?),
         };
-        let (wal_status, invalidation_reason) = (next(), next());
+        let wal_status = next();
+        let safe_wal_size = next().and_then(|bytes| bytes.parse().ok());
+        let invalidation_reason = next();
         Ok(Some(SlotRow {
             slot_type,
             active,
             active_pid,
             restart_lsn,
             wal_status,
+            safe_wal_size,
             invalidation_reason,
         }))
     }

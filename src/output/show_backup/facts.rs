@@ -3,7 +3,7 @@
 use super::super::list_backups::kind;
 use super::RetentionWord;
 use crate::catalog::{Catalog, WalUsage};
-use crate::repository::{BackupId, BackupInfo, CopyStats};
+use crate::repository::{BackupId, BackupInfo, CopyStats, Hole};
 use crate::wal::Timeline;
 
 /// One backup and what follows from the catalogue about it.
@@ -20,6 +20,8 @@ pub(super) struct Facts<'a> {
     pub next: Option<BackupId>,
     /// Of an incremental backup: the full one it stands on, and the length of the chain.
     pub chain: Option<(BackupId, usize)>,
+    /// Lost WAL behind its beginning.
+    pub hole: Option<&'a Hole>,
 }
 
 /// What is known of a complete copy.
@@ -51,6 +53,7 @@ impl<'a> Facts<'a> {
             previous: catalog.previous(backup.id).map(|other| other.id),
             next: catalog.next(backup.id).map(|other| other.id),
             chain,
+            hole: catalog.hole_behind(backup).filter(|_| backup.is_copied()),
         }
     }
 }

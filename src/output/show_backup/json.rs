@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::list_backups::lost_wal;
 use super::super::size;
 use super::facts::{Copy, Facts};
 use super::text::{next, per_hour, percent, previous, seconds};
@@ -140,6 +141,9 @@ fn wal(facts: &Facts<'_>, copy: &Copy) -> Value {
     let rate = usage.and_then(|usage| usage.segments_per_second);
     wal.put("wal_rate", rate.map_or(json!(0), |rate| json!(per_hour(rate))));
     wal.put("wal_rate_per_second", rate.map_or(json!(0), |rate| json!(rate)));
+    if let Some(hole) = facts.hole {
+        wal.put("lost_wal", lost_wal(hole));
+    }
     if !facts.timelines.is_empty() {
         let warning = "WAL information is inaccurate due to multiple timelines interacting with \
                        this backup";

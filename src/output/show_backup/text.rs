@@ -39,6 +39,11 @@ pub(super) fn lines(facts: &Facts<'_>) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let Some(hole) = facts.hole {
+        page.lines.push(String::new());
+        page.lines
+            .push(format!("WARNING: the backup cannot be restored past {}: {hole}", hole.from));
+    }
     page.lines
 }
 

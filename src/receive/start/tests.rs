@@ -101,6 +101,39 @@ fn a_slot_without_a_timeline_starts_on_the_one_that_was_current_there() {
     assert_eq!(slot(4 * SEGMENT).0, 3);
 }
 
+#[test]
+fn a_missing_slot_is_made_again_after_a_failover_and_otherwise_only_on_request() {
+    let at = 9 * SEGMENT;
+    for (case, is_made) in [
+        // Nothing is stored: whoever configures a slot makes it.
+        (Case::new((1, at)), false),
+        // Dropped by somebody.
+        (Case::new((2, at)).local(2, at), false),
+        // Another primary.
+        (Case::new((2, at)).local(1, at).history(&[(1, at)]), true),
+        (Case::new((4, at)).local(1, 5).history(&[(1, 9), (3, at)]), true),
+        // An old primary, which is refused anyway.
+        (Case::new((1, at)).local(2, at), false),
+    ] {
+        assert_eq!(case.facts().misses_slot_after_failover(), is_made, "{:?}", case.server);
+    }
+}
+
+#[test]
+fn lost_wal_is_lost_to_each_timeline_that_it_belongs_to() {
+    let case = Case::new((4, 9 * SEGMENT)).history(&[(1, 2 * SEGMENT), (3, 4 * SEGMENT)]);
+    let lost = |from, to| -> Vec<(u32, u64, u64)> {
+        let lost = case.facts().lost(Lsn(from), Lsn(to)).into_iter();
+        lost.map(|(timeline, from, to)| (timeline.id(), from.0, to.0)).collect()
+    };
+    assert_eq!(lost(SEGMENT, 2 * SEGMENT), [(1, SEGMENT, 2 * SEGMENT)]);
+    let all =
+        [(1, SEGMENT, 2 * SEGMENT), (3, 2 * SEGMENT, 4 * SEGMENT), (4, 4 * SEGMENT, 5 * SEGMENT)];
+    assert_eq!(lost(SEGMENT, 5 * SEGMENT), all);
+    assert_eq!(lost(4 * SEGMENT, 5 * SEGMENT), all[2..]);
+    assert_eq!(lost(SEGMENT, SEGMENT), []);
+}
+
 fn case_of(case: &Case) -> Case {
     Case {
         local: case.local,
@@ -161,6 +194,44 @@ fn several_switches_at_one_boundary_are_followed_to_the_last() {
 }
 
 #[test]
+fn of_several_switches_each_is_followed_from_where_the_stored_wal_ends() {
+    let (first, second, third) = (3 * SEGMENT + 200, 5 * SEGMENT, 5 * SEGMENT + 300);
+    let history = [(1, first), (2, second), (3, third)];
+    let diverged = |id, switchpoint, end| Remark::Diverged {
+        timeline: timeline(id),
+        switchpoint: Lsn(switchpoint),
+        end: Lsn(end),
+    };
+    for (local, expected) in [
+        ((1, first - 1), (1, first - 1, vec![])),
+        ((1, first), (2, 3 * SEGMENT, vec![])),
+        ((2, first + 1), (2, first + 1, vec![])),
+        ((2, second), (3, second, vec![])),
+        ((3, third - 1), (3, third - 1, vec![])),
+        ((3, third), (4, second, vec![])),
+        // A tail of a dead branch, however many branches have been left since.
+        ((1, 9 * SEGMENT), (2, 3 * SEGMENT, vec![diverged(1, first, 9 * SEGMENT)])),
+        ((2, second + 1), (3, second, vec![diverged(2, second, second + 1)])),
+        ((3, 7 * SEGMENT), (4, second, vec![diverged(3, third, 7 * SEGMENT)])),
+    ] {
+        let case = Case::new((4, 8 * SEGMENT)).local(local.0, local.1).history(&history);
+        assert_eq!(case.streams(), expected, "stored up to {local:?}");
+    }
+}
+
+#[test]
+fn a_timeline_that_ended_where_it_began_is_passed_through() {
+    for (switchpoint, expected) in
+        [(3 * SEGMENT + 200, (2, 3 * SEGMENT)), (4 * SEGMENT, (3, 4 * SEGMENT))]
+    {
+        let case = Case::new((3, 6 * SEGMENT))
+            .local(1, switchpoint)
+            .history(&[(1, switchpoint), (2, switchpoint)]);
+        assert_eq!(case.streams(), (expected.0, expected.1, vec![]), "at {switchpoint:X}");
+    }
+}
+
+#[test]
 fn a_diverged_tail_is_kept_and_said_and_the_right_branch_is_followed() {
     let (switchpoint, end) = (3 * SEGMENT + 200, 4 * SEGMENT + 5);
     let case = Case::new((2, 5 * SEGMENT)).local(1, end).history(&[(1, switchpoint)]);
@@ -180,16 +251,108 @@ fn an_old_primary_and_an_unknown_branch_are_refused() {
     let case = Case::new((3, 5 * SEGMENT)).local(2, 4 * SEGMENT).history(&[(1, 3 * SEGMENT)]);
     let refusal = case.decide().expect_err("streamed");
     assert_eq!(refusal, Refusal::UnknownBranch { server: timeline(3), local: timeline(2) });
+    // Left behind by two failovers.
+    let mut case = Case::new((1, 9 * SEGMENT)).local(3, 4 * SEGMENT);
+    case.local_histories = vec![history(&[(1, 2 * SEGMENT), (2, 3 * SEGMENT)], 3)];
+    let refusal = case.decide().expect_err("streamed");
+    assert_eq!(refusal, Refusal::OldPrimary { server: timeline(1), local: timeline(3) });
+    // A sister branch is nobody's ancestor.
+    let mut case = Case::new((2, 9 * SEGMENT)).local(3, 4 * SEGMENT).history(&[(1, SEGMENT)]);
+    case.local_histories = vec![history(&[(1, 2 * SEGMENT)], 3)];
+    let refusal = case.decide().expect_err("streamed");
+    assert_eq!(refusal, Refusal::UnknownBranch { server: timeline(2), local: timeline(3) });
 }
 
 #[test]
 fn another_cluster_is_refused_whatever_is_stored() {
-    let case = Case::new((1, 5 * SEGMENT));
-    let facts = Facts { repository_system: Some(SystemIdentifier(8)), ..case.facts() };
-    let refusal = facts.decide().expect_err("streamed");
+    let at = 5 * SEGMENT;
     let expected =
         Refusal::OtherSystem { server: SystemIdentifier(7), repository: SystemIdentifier(8) };
-    assert_eq!(refusal, expected);
+    for case in [
+        Case::new((1, at)),
+        // What looks like the same history, like a failover, like a server that lags.
+        Case::new((1, at)).local(1, at).slot(Some(at), Some(1)),
+        Case::new((2, at)).local(1, at).history(&[(1, at)]),
+        Case::new((1, at)).local(1, at + 1),
+    ] {
+        let facts = Facts { repository_system: Some(SystemIdentifier(8)), ..case.facts() };
+        assert_eq!(facts.decide(), Err(expected.clone()), "{:?}", case.local);
+        let facts = Facts { repository_system: None, ..case.facts() };
+        assert!(facts.decide().is_ok(), "a repository that knows no cluster: {:?}", case.local);
+    }
+}
+
+#[test]
+fn what_is_stored_decides_wherever_the_slot_stands() {
+    let at = 3 * SEGMENT + 4242;
+    let ahead = |slot| vec![Remark::SlotAhead { needed: Lsn(at), slot: Lsn(slot) }];
+    for (slot, remarks) in [
+        // None is used; it was lost or invalidated; it was just made without reserved WAL.
+        (None, vec![]),
+        (Some((None, None)), vec![]),
+        (Some((None, Some(1))), vec![]),
+        // Behind us: we had not reported yet what is stored.
+        (Some((Some(SEGMENT), Some(1))), vec![]),
+        (Some((Some(at), Some(1))), vec![]),
+        // Ahead of us, but whole segments are kept.
+        (Some((Some(4 * SEGMENT - 1), Some(1))), vec![]),
+        (Some((Some(4 * SEGMENT), None)), ahead(4 * SEGMENT)),
+        (Some((Some(6 * SEGMENT + 1), Some(1))), ahead(6 * SEGMENT + 1)),
+    ] {
+        let case = Case { slot, ..Case::new((1, 9 * SEGMENT)).local(1, at) };
+        assert_eq!(case.streams(), (1, at, remarks), "slot {slot:?}");
+    }
+    // Made on the new primary after the failover: the branch we need begins before it.
+    let case = Case::new((2, 9 * SEGMENT))
+        .local(1, at)
+        .history(&[(1, at)])
+        .slot(Some(4 * SEGMENT), Some(2));
+    let remark = Remark::SlotAhead { needed: Lsn(3 * SEGMENT), slot: Lsn(4 * SEGMENT) };
+    assert_eq!(case.streams(), (2, 3 * SEGMENT, vec![remark]));
+}
+
+#[test]
+fn behind_removed_wal_it_goes_on_where_there_is_some_on_the_timeline_of_that_place() {
+    let (first, second) = (3 * SEGMENT + 200, 6 * SEGMENT + 5);
+    let stored = 2 * SEGMENT + 77;
+    for (slot, (id, start)) in [
+        // The slot keeps something: on an ancestor, in a segment with a switch, on the present one.
+        (Some((Some(5 * SEGMENT + 9), Some(2))), (2, 5 * SEGMENT)),
+        (Some((Some(first), None)), (2, 3 * SEGMENT)),
+        (Some((Some(second + 1), None)), (3, 6 * SEGMENT)),
+        (Some((Some(8 * SEGMENT), Some(3))), (3, 8 * SEGMENT)),
+        // It keeps nothing, or promises what is gone.
+        (None, (3, 9 * SEGMENT)),
+        (Some((None, None)), (3, 9 * SEGMENT)),
+        (Some((Some(SEGMENT), Some(1))), (3, 9 * SEGMENT)),
+        (Some((Some(stored), None)), (3, 9 * SEGMENT)),
+    ] {
+        let case =
+            Case::new((3, 9 * SEGMENT + 5)).local(1, stored).history(&[(1, first), (2, second)]);
+        let case = Case { slot, ..case };
+        let remarks = vec![Remark::Gap { from: Lsn(stored), to: Lsn(start) }];
+        let (timeline, position) = (timeline(id), Lsn(start));
+        let expected = Decision::Stream { timeline, position, remarks };
+        assert_eq!(case.facts().decide_behind_gap(Lsn(stored)), expected, "slot {slot:?}");
+    }
+}
+
+#[test]
+fn what_is_stored_of_the_segment_with_the_switch_is_no_part_of_the_gap() {
+    let switchpoint = 3 * SEGMENT + 200;
+    // Up to the switch, or on a branch that died behind it: the successor's segment is gone.
+    for end in [switchpoint, switchpoint + 9, 5 * SEGMENT] {
+        let case = Case::new((2, 9 * SEGMENT)).local(1, end).history(&[(1, switchpoint)]);
+        let Decision::Stream { position, remarks, .. } =
+            case.facts().decide_behind_gap(Lsn(3 * SEGMENT))
+        else {
+            panic!("no stream")
+        };
+        let gap = Remark::Gap { from: Lsn(switchpoint), to: position };
+        assert_eq!(remarks, [gap], "stored up to {end:X}");
+        let lost = case.facts().lost(Lsn(switchpoint), position);
+        assert_eq!(lost, [(timeline(2), Lsn(switchpoint), Lsn(9 * SEGMENT))]);
+    }
 }
 
 #[test]

@@ -169,7 +169,14 @@ impl Fixture {
             goal,
         };
         let (layout, info) = (self.layout(), &self.info);
-        let job = Job { repository: disk, target: disk, layout: &layout, info, wishes: &wishes };
+        let job = Job {
+            repository: disk,
+            target: disk,
+            layout: &layout,
+            info,
+            ancestors: &[],
+            wishes: &wishes,
+        };
         restore(&job, witness, Timestamp::UNIX_EPOCH)
     }
 }

@@ -5,8 +5,11 @@
 //! lacks the one file without which no server starts.
 
 mod fixture;
+mod get_wal;
 mod leftovers;
+mod packed;
 
+use std::io::Write;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -15,6 +18,7 @@ use super::error::RestoreError;
 use super::refusal::Refusal;
 use super::target::{Goal, RecoveryTarget};
 use super::tree::{CONTROL_FILE, MARKER};
+use crate::codec::Packing;
 use crate::disk::{Disk, FileKind, ModelDisk};
 use crate::tar::{MemberKind, MemberPath};
 use crate::wal::{SystemIdentifier, WalFileName};
@@ -260,16 +264,48 @@ fn packed_files_are_refused_by_name_before_anything_is_written() {
     let fixture = Fixture::new();
     let disk = fixture.packed();
     disk.rename(&fixture.data().join("base.tar"), Path::new("/repository/x")).expect("moved");
-    disk.put(&fixture.data().join("base.tar.gz"), b"\x1f\x8b\x08\0");
-    let refused = fixture.restore(&disk).expect_err("gzip").to_string();
-    assert!(refused.contains("base.tar.gz is packed with gzip"), "{refused}");
+    disk.put(&fixture.data().join("base.tar.gz.gpg"), b"\x85\x01\x0c\0\0\0");
+    let refused = fixture.restore(&disk).expect_err("gpg").to_string();
+    assert!(refused.contains("base.tar.gz.gpg is packed with gpg"), "{refused}");
     assert_eq!(disk.stat(Path::new(DESTINATION)).expect("readable"), None);
 
     let disk = fixture.packed();
-    fixture.put_segment(&disk, 3, b"\x28\xb5\x2f\xfd\0\0");
-    let refused = fixture.restore(&disk).expect_err("zstd").to_string();
-    assert!(refused.contains("000000010000000000000003 is packed with zstd"), "{refused}");
+    fixture.put_segment(&disk, 3, b"\x85\x01\x0c\0\0\0");
+    let refused = fixture.restore(&disk).expect_err("gpg").to_string();
+    assert!(refused.contains("000000010000000000000003 is packed with gpg"), "{refused}");
     assert_eq!(disk.stat(Path::new(DESTINATION)).expect("readable"), None);
+}
+
+#[test]
+fn an_archive_of_segments_packed_and_plain_is_restored_the_same() {
+    let fixture = Fixture::new();
+    for word in ["zstd", "gzip", "lz4"] {
+        let disk = fixture.packed();
+        let content = segment(3, SYSTEM);
+        fixture.put_segment(&disk, 3, &pack(word, &content));
+        fixture.restore(&disk).expect("restored");
+        assert_complete(&disk, word);
+
+        let disk = fixture.packed();
+        let packed = pack(word, &content);
+        fixture.put_segment(&disk, 3, &packed[..packed.len() - 3]);
+        let refused = fixture.restore(&disk).expect_err("cut off");
+        assert!(refused.to_string().contains("000000010000000000000003"), "{word}: {refused}");
+        assert!(!is_startable(&disk), "{word}");
+
+        let disk = fixture.packed();
+        fixture.put_segment(&disk, 3, &pack(word, &content[..9000]));
+        let refused = fixture.restore(&disk).expect_err("too short").to_string();
+        assert!(refused.contains("is no complete segment: 9000 bytes"), "{word}: {refused}");
+    }
+}
+
+fn pack(word: &str, bytes: &[u8]) -> Vec<u8> {
+    let packing = Packing::choose(Some(word), None).expect("written");
+    let packing = packing.expect("a codec");
+    let mut encoder = packing.encoder(bytes.len() as u64, Vec::new()).expect("begun");
+    encoder.write_all(bytes).expect("packed");
+    encoder.finish().expect("finished")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A plan is made from facts alone: tables of wishes and what becomes of them.
 
 use super::*;
+use crate::repository::HoleCause;
 use crate::restore::reach::LastCommit;
 use crate::restore::selection::BackupRange;
 use crate::restore::target::TargetTime;
@@ -250,4 +251,23 @@ fn a_time_behind_the_last_commit_is_a_warning_and_behind_a_hole_a_refusal() {
     let refused = judge(&holed, "2026-11-23T06:59:00Z");
     assert!(matches!(refused, Err(Refusal::TimeBehindGap { .. })), "{refused:?}");
     assert_eq!(judge(&holed, "2026-11-23T07:00:01Z"), Ok(None), "the hole lies behind the target");
+    let hole = Hole {
+        timeline: tli(1),
+        from: Lsn(0x2C00_1000),
+        to: Lsn(0x2D00_0000),
+        since: last("2026-11-23T07:00:00Z"),
+        why: HoleCause::Damaged,
+    };
+    let mut lost = wal(0x29..0x30, &[]);
+    lost.holes = [hole].into_iter().collect();
+    let across = plan(15, at("2026-11-23 07:00:00+00"), &lost).expect("a plan");
+    assert_eq!(across.warnings, [PlanWarning::Hole(hole)]);
+    let refused = judge(&across, "2026-11-23T06:59:00Z").expect_err("across lost WAL");
+    for word in ["2026-11-23 07:00:00", "0/2C001000", "0/2D000000", "damaged", "06:59:00"] {
+        assert!(refused.to_string().contains(word), "{word:?}: {refused}");
+    }
+    let to = |lsn| Goal { target: Some(RecoveryTarget::Lsn(Lsn(lsn))), ..Goal::default() };
+    assert!(plan(15, to(0x2C00_0F00), &lost).is_ok());
+    let refused = plan(15, to(0x2E00_0000), &lost).expect_err("across lost WAL");
+    assert!(matches!(refused, Refusal::AcrossHole { .. }), "{refused}");
 }

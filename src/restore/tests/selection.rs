@@ -5,6 +5,7 @@
 //! files and what recovery reads of them.
 
 use super::*;
+use crate::repository::HoleCause;
 
 const SIZE: SegmentSize = SegmentSize::DEFAULT;
 
@@ -91,9 +92,52 @@ fn a_hole_behind_the_backup_is_named_and_ends_the_selection() {
     let wal = wal(&["1/2A", "1/2B", "1/2D", "1/2E"], &[]);
     let chosen = wal.select(&backup(), tli(1), Reach::End).expect("the backup is complete");
     assert_eq!(chosen.segments, names(&["1/2A", "1/2B"]));
-    assert_eq!(chosen.gap, Some(Gap { missing: short("1/2C"), behind: 2 }));
+    assert_eq!(chosen.gap, Some(Gap { missing: short("1/2C"), behind: 2, hole: None }));
     let chosen = wal.select(&backup(), tli(1), Reach::Backup).expect("complete");
     assert_eq!(chosen.gap, None, "a hole behind the target matters to nobody");
+}
+
+fn lost(timeline: u32, from: &str, to: &str) -> Hole {
+    Hole {
+        timeline: tli(timeline),
+        from: lsn(from),
+        to: lsn(to),
+        since: jiff::Timestamp::UNIX_EPOCH,
+        why: HoleCause::Damaged,
+    }
+}
+
+#[test]
+fn recorded_lost_wal_ends_the_selection_whatever_files_are_there() {
+    let all = ["1/2A", "1/2B", "1/2C", "1/2D", "1/2E"];
+    let with = |segments: &[&str], hole| AvailableWal {
+        holes: [hole].into_iter().collect(),
+        ..wal(segments, &[])
+    };
+    // A bad record in the middle of a segment: what comes before it is taken.
+    let damaged = lost(1, "0/2C100000", "0/2C200000");
+    let chosen = with(&all, damaged).select(&backup(), tli(1), Reach::End).expect("a way");
+    assert_eq!(chosen.segments, names(&all[..3]));
+    assert_eq!(chosen.end, damaged.from);
+    let gap = Gap { missing: short("1/2C"), behind: 2, hole: Some(damaged) };
+    assert_eq!(chosen.gap, Some(gap));
+    let before = Reach::Past(lsn("0/2C0FFFF8"));
+    let chosen = with(&all, damaged).select(&backup(), tli(1), before).expect("a way");
+    assert_eq!((chosen.end, chosen.gap), (damaged.from, None));
+    // Removed, from a segment's start on; the archive itself does not show it.
+    let removed = lost(1, "0/2C000000", "0/2F000000");
+    let there = with_partial(with(&all[..2], removed), "1/2C", Some("0/2C500000"));
+    let chosen = there.select(&backup(), tli(1), Reach::End).expect("a way");
+    assert_eq!((chosen.segments, chosen.partial), (names(&all[..2]), None));
+    assert_eq!(chosen.gap, Some(Gap { missing: short("1/2C"), behind: 0, hole: Some(removed) }));
+    // Before the backup, and on a branch that is not followed.
+    for other in [lost(1, "0/29000000", "0/2A000000"), lost(3, "0/2C000000", "0/2D000000")] {
+        let chosen = with(&all, other).select(&backup(), tli(1), Reach::End).expect("a way");
+        assert_eq!((chosen.end, chosen.gap), (lsn("0/2F000000"), None));
+    }
+    let refused = with(&all, lost(1, "0/2B000080", "0/2B002000"));
+    let refused = refused.select(&backup(), tli(1), Reach::End);
+    assert!(matches!(refused, Err(Refusal::BackupWalLost { .. })), "{refused:?}");
 }
 
 #[test]
@@ -152,7 +196,7 @@ fn the_open_segment_is_offered_only_when_nothing_supersedes_it() {
     let later = with_partial(wal(&["1/2A", "1/2B", "1/2C", "1/2E"], &[]), "1/2D", None);
     let chosen = later.select(&backup(), tli(1), Reach::End).expect("complete");
     assert_eq!(chosen.partial, None, "a later segment says that it was completed elsewhere");
-    assert_eq!(chosen.gap, Some(Gap { missing: short("1/2D"), behind: 1 }));
+    assert_eq!(chosen.gap, Some(Gap { missing: short("1/2D"), behind: 1, hole: None }));
 
     let detached = with_partial(wal(&["1/2A", "1/2B"], &[]), "1/2D", None);
     let chosen = detached.select(&backup(), tli(1), Reach::End).expect("complete");

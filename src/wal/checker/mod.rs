@@ -30,6 +30,8 @@ pub struct WalChecker {
     /// The beginning of the page header at `position`, if `position` is inside one.
     page_header: [u8; PageHeader::LONG],
     page_header_filled: usize,
+    /// What stands behind the present segment switch is no filler; it was said.
+    foreign_filler: bool,
     /// Of the pages so far.
     magic: Option<PageMagic>,
     page_timeline: u32,
@@ -39,16 +41,47 @@ pub struct WalChecker {
     valid_end: Option<Lsn>,
     /// `valid_end` lies behind a segment switch.
     valid_end_in_filler: bool,
+    /// Start of the first good record.
+    first: Option<Lsn>,
     commits: Option<CommitTimes>,
 }
 
-/// The earliest and the latest time in the commit records of a stretch of WAL.
+/// A commit record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Commit {
+    /// Behind its last byte: whoever replays so far has the transaction.
+    pub end: Lsn,
+    /// By the server's clock.
+    pub time: PgTimestamp,
+}
+
+/// The commit records that end in a stretch of WAL. Times are the server's: they need not come
+/// in the order of positions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CommitTimes {
-    /// The earliest.
-    pub first: PgTimestamp,
-    /// The latest.
-    pub last: PgTimestamp,
+    /// The first, by position.
+    pub first: Commit,
+    /// The last, by position.
+    pub last: Commit,
+    /// The earliest time of all.
+    pub earliest: PgTimestamp,
+    /// The latest time of all.
+    pub latest: PgTimestamp,
+}
+
+impl CommitTimes {
+    /// Of a single commit.
+    pub fn of(commit: Commit) -> CommitTimes {
+        let time = commit.time;
+        CommitTimes { first: commit, last: commit, earliest: time, latest: time }
+    }
+
+    /// With those of a stretch behind this one.
+    pub fn extend(&mut self, later: CommitTimes) {
+        self.last = later.last;
+        self.earliest = self.earliest.min(later.earliest);
+        self.latest = self.latest.max(later.latest);
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,14 +118,28 @@ impl WalChecker {
             unbroken: true,
             page_header: [0; PageHeader::LONG],
             page_header_filled: 0,
+            foreign_filler: false,
             magic: None,
             page_timeline: 0,
             record: OpenRecord::at(start),
             previous: None,
             valid_end: None,
             valid_end_in_filler: false,
+            first: None,
             commits: None,
         }
+    }
+
+    /// A checker for WAL from a position on that is no record's start for all that is known:
+    /// verification begins on the next page.
+    pub fn in_mid_record(
+        timeline: Timeline,
+        system: Option<SystemIdentifier>,
+        segment_size: SegmentSize,
+        start: Lsn,
+    ) -> WalChecker {
+        let checker = WalChecker::new(timeline, system, segment_size, start);
+        WalChecker { state: State::Searching, ..checker }
     }
 
     /// Takes the bytes at `start`. Pieces come in order; a hole is reported, and a step back
@@ -130,7 +177,32 @@ impl WalChecker {
         self.position
     }
 
-    /// The commit times since the last call.
+    /// From where on a segment that begins at `start`, and that was fed from there to here, is
+    /// verified: from `start`, unless that belongs to a record whose beginning was not seen.
+    pub fn verified_from(&self, start: Lsn) -> Lsn {
+        match self.first {
+            Some(first) if first.bytes_since(start) <= PageHeader::LONG as u64 => start,
+            Some(first) => first,
+            None => self.position,
+        }
+    }
+
+    /// Where the damage begins behind which no good record has come yet.
+    pub fn damage(&self) -> Option<Lsn> {
+        self.lost
+    }
+
+    /// The timeline that pages belong to, or to whose ancestors.
+    pub fn timeline(&self) -> Timeline {
+        self.timeline
+    }
+
+    /// The last commit since [`WalChecker::take_commit_times`].
+    pub fn last_commit(&self) -> Option<Commit> {
+        self.commits.map(|commits| commits.last)
+    }
+
+    /// The commits since the last call.
     pub fn take_commit_times(&mut self) -> Option<CommitTimes> {
         self.commits.take()
     }
@@ -239,10 +311,12 @@ impl WalChecker {
     fn take_filler(&mut self, bytes: &[u8], findings: &mut Vec<Finding>) -> usize {
         if !is_zero(bytes) {
             let clean = bytes.iter().take_while(|&&byte| byte == 0).count();
-            self.advance(clean);
-            self.verified(true);
-            self.report(Finding::Filler { at: self.position }, self.position, findings);
-            return clean;
+            if clean > 0 {
+                self.advance(clean);
+                self.verified(true);
+                return clean;
+            }
+            self.note_foreign_filler(self.position, findings);
         }
         self.advance(bytes.len());
         let segment_ended = self.position.segment_offset(self.segment_size) == 0;
@@ -251,6 +325,19 @@ impl WalChecker {
         }
         self.verified(!segment_ended);
         bytes.len()
+    }
+}
+
+impl WalChecker {
+    /// Something else than filler behind a segment switch, said once a segment. Nothing that is
+    /// replayed: a standby sends what its recycled file held, because to have replayed the
+    /// switch counts as having the whole segment. In a file of our own it was not received yet,
+    /// so that the valid end stays before it.
+    fn note_foreign_filler(&mut self, at: Lsn, findings: &mut Vec<Finding>) {
+        self.unbroken = false;
+        if !std::mem::replace(&mut self.foreign_filler, true) {
+            findings.push(Finding::Filler { at });
+        }
     }
 }
 

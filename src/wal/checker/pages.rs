@@ -33,12 +33,13 @@ impl WalChecker {
     }
 
     fn enter_page(&mut self, page: Lsn, starts_segment: bool, findings: &mut Vec<Finding>) {
+        if self.state == State::Filler {
+            self.enter_filler(page, findings);
+            return;
+        }
         let length = if starts_segment { PageHeader::LONG } else { PageHeader::SHORT };
         if self.page_header[..length].iter().all(|&byte| byte == 0) {
-            match self.state {
-                State::Filler => self.verified(true),
-                _ => self.report(Finding::EndOfWal { at: page }, self.loss_start(page), findings),
-            }
+            self.report(Finding::EndOfWal { at: page }, self.loss_start(page), findings);
             return;
         }
         let Some(header) = PageHeader::parse(&self.page_header[..length]) else { return };
@@ -57,6 +58,22 @@ impl WalChecker {
         }
     }
 
+    /// A page behind a segment switch: zeros, or up to 10 a header alone.
+    fn enter_filler(&mut self, page: Lsn, findings: &mut Vec<Finding>) {
+        let bytes = &self.page_header[..PageHeader::SHORT];
+        let is_own = |header: &PageHeader| {
+            header.magic.filler_has_headers()
+                && !header.continues_record()
+                && self.judge_page(page, false, header).is_none()
+        };
+        let is_zero = bytes.iter().all(|&byte| byte == 0);
+        if is_zero || PageHeader::parse(bytes).is_some_and(|header| is_own(&header)) {
+            self.verified(true);
+        } else {
+            self.note_foreign_filler(page, findings);
+        }
+    }
+
     /// Whether the state holds across the start of the page; otherwise the page header alone
     /// says what comes, damage having been reported.
     fn page_continues(
@@ -66,15 +83,7 @@ impl WalChecker {
         findings: &mut Vec<Finding>,
     ) -> bool {
         let left = match self.state {
-            State::Searching => return false,
-            State::Filler => {
-                if header.magic.filler_has_headers() && !header.continues_record() {
-                    self.verified(true);
-                    return true;
-                }
-                self.report(Finding::Filler { at: page }, page, findings);
-                return false;
-            }
+            State::Searching | State::Filler => return false,
             State::Between => 0,
             State::Record => self.record.length - self.record.seen,
             State::Skipping { left } => left,

@@ -1,7 +1,7 @@
 //! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
 //! Records: put together across pages, linked, summed.
 
-use super::{CommitTimes, State, WalChecker};
+use super::{Commit, CommitTimes, State, WalChecker};
 use crate::wal::page::PageMagic;
 use crate::wal::record::{self, RecordHeader};
 use crate::wal::{Finding, Lsn};
@@ -97,9 +97,11 @@ impl WalChecker {
             findings.push(Finding::Resumed { lost, at: start });
         }
         self.previous = Some(start);
+        self.first.get_or_insert(start);
         let at_segment_end = self.position.segment_offset(self.segment_size) == 0;
         let switched = header.is_segment_switch() && !at_segment_end;
         self.state = if switched { State::Filler } else { State::Between };
+        self.foreign_filler = false;
         self.verified(switched);
         if header.is_commit() {
             self.note_commit();
@@ -110,9 +112,11 @@ impl WalChecker {
         let prefix = &self.record.prefix[..self.record.prefix_filled];
         let Some(magic) = self.magic else { return };
         let Some(time) = record::commit_time(prefix, magic) else { return };
-        let times = self.commits.get_or_insert(CommitTimes { first: time, last: time });
-        times.first = times.first.min(time);
-        times.last = times.last.max(time);
+        let commit = CommitTimes::of(Commit { end: self.position, time });
+        match &mut self.commits {
+            Some(commits) => commits.extend(commit),
+            None => self.commits = Some(commit),
+        }
     }
 }
 

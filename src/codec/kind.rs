@@ -1,7 +1,4 @@
-//! How a stored file is packed, told by its first bytes; names tell nothing.
-//!
-//! The seam for decompression: whoever opens a stored file asks here, and what cannot be
-//! unpacked yet is refused by the name of its codec, before anything is written.
+//! How the bytes of a file are packed, told by its first bytes; names tell nothing.
 
 use std::fmt;
 
@@ -38,6 +35,31 @@ const MAGICS: [(&[u8], Codec); 6] = [
 ];
 
 impl Codec {
+    /// Bytes that are enough to tell.
+    pub const HEAD_BYTES: usize = 10;
+
+    /// Barman's word for it; `None` for what is not compressed.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Codec::Plain | Codec::Gpg => None,
+            Codec::Gzip => Some("gzip"),
+            Codec::Bzip2 => Some("bzip2"),
+            Codec::Xz => Some("xz"),
+            Codec::Zstd => Some("zstd"),
+            Codec::Lz4 => Some("lz4"),
+            Codec::Snappy => Some("snappy"),
+        }
+    }
+
+    /// Whether [`super::decoder`] can undo it.
+    pub fn is_readable(self) -> bool {
+        match self {
+            Codec::Plain | Codec::Gzip | Codec::Zstd | Codec::Lz4 => true,
+            Codec::Bzip2 | Codec::Xz | Codec::Snappy => cfg!(feature = "legacy-codecs"),
+            Codec::Gpg => false,
+        }
+    }
+
     /// What the first bytes of a WAL file say. A segment begins with the magic of its page,
     /// 0xD0xx or 0xD1xx little-endian; anything that is none of these is left to whoever
     /// checks the page.
@@ -71,14 +93,8 @@ fn packed(first: &[u8]) -> Codec {
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Codec::Plain => "none",
-            Codec::Gzip => "gzip",
-            Codec::Bzip2 => "bzip2",
-            Codec::Xz => "xz",
-            Codec::Zstd => "zstd",
-            Codec::Lz4 => "lz4",
-            Codec::Snappy => "snappy",
             Codec::Gpg => "gpg",
+            codec => codec.word().unwrap_or("none"),
         })
     }
 }

@@ -1,0 +1,113 @@
+//! What a backup would do is said without doing it, and how far it is while it does.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::scratch::wait_until;
+use super::{Cluster, Stop, Tapster};
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+    let cluster = Cluster::start(17);
+    cluster.create_tablespace("fast");
+    let tapster = Tapster::of(&cluster);
+    let seen = tapster.ok(&["backup", "--dry-run", "main"]);
+    for line in [
+        "  Role                   : primary",
+        "  Tablespaces            : fast (oid: ",
+        "  WAL                    : received beside the copy, kept by a temporary slot",
+        "Nothing stands in the way.",
+    ] {
+        assert!(seen.stdout.contains(line), "{line}\nnot in\n{seen}");
+    }
+    let json = tapster.ok(&["-f", "json", "backup", "--dry-run", "main"]);
+    let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let bytes = json["main"]["estimated_bytes"].as_u64().expect("a number");
+    let cluster_size = cluster.value("SELECT sum(pg_tablespace_size(oid)) FROM pg_tablespace");
+    assert_eq!(bytes.to_string(), cluster_size);
+    assert!(json["main"]["free_bytes"].as_u64().expect("a number") > bytes);
+    let mut written = fs::read_dir(tapster.path().join("repository")).expect("it was made before");
+    assert!(written.next().is_none(), "something was written");
+    assert!(!cluster.log().contains("BASE_BACKUP"), "{}", cluster.log_tail());
+    assert!(!cluster.log().contains("CREATE_REPLICATION_SLOT"), "{}", cluster.log_tail());
+}
+
+#[test]
+fn a_dry_run_names_everything_that_stands_in_the_way_and_fails() {
+    let cluster = Cluster::start(16);
+    cluster.sql("CREATE TABLE t AS SELECT repeat('x', 900) FROM generate_series(1, 20000)");
+    let tapster = Tapster::of(&cluster);
+    let mut backup = tapster.spawn(&["backup", "--bwlimit", "1024", "main"]);
+    wait_until(
+        "the lock of a backup",
+        Duration::from_secs(60),
+        || {
+            let seen = tapster.run(&["backup", "--dry-run", "main"]);
+            let pid = format!("locked by process {}", backup.pid());
+            (seen.code == 1 && seen.stderr.contains(&pid)).then_some(())
+        },
+        || backup.output(),
+    );
+    assert_ne!(backup.interrupt(), 0, "{}", backup.output());
+    tapster.ok(&["backup", "--dry-run", "main"]);
+    // Another cluster, which has gone away too.
+    let other = Cluster::builder(16).own_identifier().start();
+    tapster.write_server("main", &Tapster::server_options(&other));
+    let seen = tapster.run(&["backup", "--dry-run", "main"]);
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.stderr.contains("ERROR: the repository is not this server's"), "{seen}");
+    other.stop(Stop::Fast);
+    let seen = tapster.run(&["backup", "--dry-run", "main"]);
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.stderr.contains("ERROR: the server cannot be asked for a backup"), "{seen}");
+    assert!(!seen.stdout.contains("Nothing stands in the way"), "{seen}");
+}
+
+/// The objects that a backup says while it runs.
+fn progress(tapster: &Tapster, options: &[&str]) -> Vec<Value> {
+    let arguments = [&["backup", "--progress", "json"][..], options, &["main"]].concat();
+    let said = tapster.ok(&arguments);
+    let lines = said.stderr.lines().filter(|line| line.starts_with('{'));
+    lines.map(|line| serde_json::from_str(line).expect("an object")).collect()
+}
+
+#[test]
+fn progress_as_json_goes_from_the_first_phase_to_the_last_and_asks_for_the_size_once() {
+    let cluster = Cluster::builder(15).setting("log_statement", "all").start();
+    cluster.create_tablespace("fast");
+    cluster.sql(
+        "CREATE TABLE f TABLESPACE fast AS SELECT repeat('x', 900) FROM generate_series(1, 9000)",
+    );
+    let tapster = Tapster::of(&cluster);
+    let asked =
+        || cluster.log().matches("statement: SELECT sum(pg_catalog.pg_tablespace_size").count();
+    let quiet = tapster.ok(&["-q", "backup", "main"]);
+    assert_eq!((quiet.stderr.as_str(), asked()), ("", 0), "nobody is shown it");
+    // The backup before tells: about so many bytes passed.
+    let seen = progress(&tapster, &["--bwlimit", "8192"]);
+    assert_eq!(asked(), 0);
+    let total = seen.last().and_then(|last| last["total"].as_u64()).expect("a total");
+    let done = seen.last().and_then(|last| last["bytes"].as_u64()).expect("bytes");
+    assert!(total >= done && total < done + done / 10, "{done} of {total}");
+    let mut before = 0;
+    for object in &seen {
+        let bytes = object["bytes"].as_u64().expect("a number");
+        assert!(bytes >= before, "{seen:?}");
+        before = bytes;
+        assert_eq!(object["what"], "backup of main");
+    }
+    let moving: Vec<&Value> = seen.iter().filter(|object| object["tablespace"] == "fast").collect();
+    assert!(!moving.is_empty(), "{seen:?}");
+    assert!(moving[0]["phase"] == "copying tablespace fast", "{seen:?}");
+    assert!(seen.iter().any(|object| object["seconds_left"].is_u64()), "{seen:?}");
+    assert_eq!(seen.last().map(|last| &last["phase"]), Some(&Value::from("ended")));
+    // What the first one found out is what the server would have said, within what it writes.
+    let stored = tapster.ok(&["show-backup", "main", "oldest"]);
+    assert!(stored.stdout.contains("Estimated Cluster Size"), "{stored}");
+    // Without one before, the server is asked.
+    fs::remove_dir_all(tapster.server("main").join("meta")).expect("forgotten");
+    progress(&tapster, &[]);
+    assert_eq!(asked(), 1);
+}

@@ -1,0 +1,214 @@
+//! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
+//! What is behind an archive: a file, into which it is written as it is or packed on the way, or
+//! a directory that its members go to.
+
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+
+use super::error::BackupError;
+use super::tree::TreeOutput;
+use crate::codec::{Framing, ParallelEncoder};
+use crate::disk::{DiskError, DiskFile};
+use crate::tar::Member;
+
+/// Where the bytes of an archive go.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// To the file, gathered into large writes.
+    Plain {
+        /// The file.
+        tail: Tail,
+        /// What was not yet handed to the disk.
+        gathered: Gathered,
+    },
+    /// Through threads that pack; each byte is copied once, for them.
+    Packed {
+        /// The file.
+        tail: Tail,
+        /// The threads.
+        encoder: Box<ParallelEncoder>,
+    },
+    /// Member by member, into a directory.
+    Tree(TreeOutput),
+    /// What is only looked at.
+    Nowhere,
+}
+
+impl Output {
+    /// Begins with an empty file.
+    ///
+    /// # Errors
+    /// A thread that packs cannot be started.
+    pub(super) fn new(
+        file: Box<dyn DiskFile>,
+        framing: Option<Framing>,
+    ) -> Result<Output, DiskError> {
+        let tail = Tail::new(file);
+        match framing {
+            None => Ok(Output::Plain { tail, gathered: Gathered::new() }),
+            Some(framing) => {
+                let encoder = ParallelEncoder::start(framing);
+                let encoder = Box::new(encoder.map_err(|error| tail.fails(error))?);
+                Ok(Output::Packed { tail, encoder })
+            }
+        }
+    }
+
+    /// A member begins.
+    pub(super) fn begin(&mut self, member: &Member) -> Result<(), BackupError> {
+        match self {
+            Output::Tree(tree) => tree.begin(member),
+            _ => Ok(()),
+        }
+    }
+
+    /// Content of the member that has begun.
+    pub(super) fn content(&mut self, bytes: Bytes) -> Result<(), DiskError> {
+        match self {
+            Output::Tree(tree) => tree.content(bytes),
+            _ => Ok(()),
+        }
+    }
+
+    /// The member that has begun is complete.
+    pub(super) fn end(&mut self) -> Result<(), DiskError> {
+        match self {
+            Output::Tree(tree) => tree.end(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the next bytes of the archive itself.
+    pub(super) fn take(&mut self, bytes: Bytes) -> Result<(), DiskError> {
+        match self {
+            Output::Plain { tail, gathered } => match gathered.push(bytes) {
+                true => gathered.write(tail),
+                false => Ok(()),
+            },
+            Output::Packed { tail, encoder } => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let pushed = encoder.push(rest).map_err(|error| tail.fails(error))?;
+                    rest = &rest[pushed..];
+                    write_frames(encoder, tail)?;
+                }
+                Ok(())
+            }
+            Output::Tree(_) | Output::Nowhere => Ok(()),
+        }
+    }
+
+    /// Makes everything durable, the files of a directory aside. Returns the length of the file,
+    /// 0 for a directory.
+    pub(super) fn finish(self) -> Result<u64, DiskError> {
+        match self {
+            Output::Plain { mut tail, mut gathered } => {
+                gathered.write(&mut tail)?;
+                tail.finish()
+            }
+            Output::Packed { mut tail, mut encoder } => {
+                encoder.close().map_err(|error| tail.fails(error))?;
+                write_frames(&mut encoder, &mut tail)?;
+                let index = encoder.index();
+                tail.write(&[IoSlice::new(&index)], index.len())?;
+                tail.finish()
+            }
+            Output::Tree(tree) => tree.finish().map(|()| 0),
+            Output::Nowhere => Ok(0),
+        }
+    }
+}
+
+/// Writes the frames that are finished; of a closed encoder all.
+fn write_frames(encoder: &mut ParallelEncoder, tail: &mut Tail) -> Result<(), DiskError> {
+    while let Some(frame) = encoder.next_frame().map_err(|error| tail.fails(error))? {
+        tail.write(&[IoSlice::new(frame)], frame.len())?;
+    }
+    Ok(())
+}
+
+/// The end of a file that grows.
+#[derive(Debug)]
+pub(super) struct Tail {
+    file: Box<dyn DiskFile>,
+    /// Bytes that were handed to the disk.
+    written: u64,
+    /// Up to where the kernel was asked to write back. `written_back <= written`.
+    written_back: u64,
+}
+
+/// Early write-back: the sync at the end then finds little to do.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
+
+impl Tail {
+    /// Of an empty file.
+    pub(super) fn new(file: Box<dyn DiskFile>) -> Tail {
+        Tail { file, written: 0, written_back: 0 }
+    }
+
+    /// Appends slices of `length` bytes together.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>], length: usize) -> Result<(), DiskError> {
+        self.file.write_all_vectored_at(slices, self.written)?;
+        self.written += length as u64;
+        let pending = self.written - self.written_back;
+        if pending >= WRITE_BACK_BYTES {
+            self.file.start_writeback(self.written_back, pending)?;
+            self.written_back = self.written;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<u64, DiskError> {
+        self.file.sync_all()?;
+        Ok(self.written)
+    }
+
+    fn fails(&self, error: io::Error) -> DiskError {
+        DiskError::new("pack", self.file.path(), error)
+    }
+}
+
+/// Slices that wait to be written together.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// Large enough that the call costs nothing, small enough to stay in the cache.
+const WRITE_BYTES: usize = 1 << 20;
+/// Below the limit of what a vectored write takes.
+const WRITE_PIECES: usize = 512;
+
+impl Gathered {
+    /// None so far.
+    pub(super) fn new() -> Gathered {
+        Gathered { pieces: Vec::with_capacity(WRITE_PIECES), bytes: 0 }
+    }
+
+    /// Takes a slice. Says whether it is time to write.
+    pub(super) fn push(&mut self, bytes: Bytes) -> bool {
+        self.bytes += bytes.len();
+        self.pieces.push(bytes);
+        self.bytes >= WRITE_BYTES || self.pieces.len() >= WRITE_PIECES
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Hands everything to the disk.
+    pub(super) fn write(&mut self, tail: &mut Tail) -> Result<(), DiskError> {
+        let empty = IoSlice::new(&[]);
+        let mut slices = [empty; WRITE_PIECES];
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        tail.write(&slices[..self.pieces.len()], self.bytes)?;
+        self.pieces.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! What a backup would do and what stands in its way, without doing any of it: nothing is
+//! written, neither here nor on the server.
+
+use std::path::{Path, PathBuf};
+
+use super::run::Plan;
+use super::session::Session;
+use crate::disk::{Disk, LockError, LockFile};
+use crate::net::Walsender;
+use crate::output::Failure;
+use crate::repository::backup_info::Tablespace;
+use crate::repository::{Identity, Lock, RepositoryError};
+use crate::wire::ServerVersion;
+
+/// What a backup would be like.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// The server; `None` when it cannot be asked.
+    pub server: Option<ServerSeen>,
+    /// Where its directory would be made.
+    pub base: PathBuf,
+    /// Who would receive its WAL.
+    pub wal: WalSource,
+    /// Bytes that the server's files have, as it says itself; `None` when it does not say.
+    pub bytes: Option<u64>,
+    /// Bytes that are free where they would go.
+    pub free: Option<u64>,
+    /// What stands in the way, each with its remedy.
+    pub obstacles: Vec<Failure>,
+}
+
+/// The server as it was found.
+#[derive(Clone, Debug)]
+pub struct ServerSeen {
+    /// Its version.
+    pub version: ServerVersion,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+    /// Whether its pages carry checksums.
+    pub data_checksums: bool,
+    /// Its tablespaces beside the data directory.
+    pub tablespaces: Vec<Tablespace>,
+}
+
+/// Who receives the WAL of a backup.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WalSource {
+    /// The receiver that runs, and its process, where that is known.
+    Receiver(Option<u32>),
+    /// The backup itself, beside the copy.
+    Own,
+}
+
+/// Looks at everything that a backup by this plan depends on.
+pub async fn rehearse(plan: &Plan) -> Rehearsal {
+    let disk = plan.disk.as_ref();
+    let mut obstacles = Vec::new();
+    let mut in_the_way = |what: &str, error: &dyn std::error::Error, hint: Option<String>| {
+        obstacles.push(Failure::because(what, error).hint(hint));
+    };
+    match LockFile::holder(&plan.layout.lock(Lock::Backup)) {
+        Ok(None) => {}
+        Ok(pid) => {
+            let path = plan.layout.lock(Lock::Backup);
+            let error = LockError::Held { path, pid };
+            in_the_way(
+                "another backup or deletion of this server is under way",
+                &error,
+                error.hint(),
+            );
+        }
+        Err(error) => in_the_way("the lock of backups cannot be taken", &error, error.hint()),
+    }
+    let wal = match LockFile::holder(&plan.layout.lock(Lock::ReceiveWal)) {
+        Ok(None) => WalSource::Own,
+        Ok(pid) => WalSource::Receiver(pid),
+        Err(LockError::Held { .. }) => WalSource::Receiver(None),
+        Err(error) => {
+            in_the_way("the lock of receivers cannot be taken", &error, error.hint());
+            WalSource::Own
+        }
+    };
+    let session = match Session::open(plan).await {
+        Ok(session) => Some(session),
+        Err(error) => {
+            in_the_way("the server cannot be asked for a backup", &error, error.hint());
+            None
+        }
+    };
+    if let Some(session) = &session {
+        if let Err(error) = belongs(plan, session) {
+            in_the_way("the repository is not this server's", &error, error.hint());
+        }
+        if wal == WalSource::Own
+            && let Err(error) = Walsender::connect(&plan.streaming, &plan.application_name).await
+        {
+            in_the_way("there is no second connection for WAL", &error, error.hint());
+        }
+    }
+    let base = plan.layout.base().to_owned();
+    let above = existing(disk, &base);
+    if !crate::disk::may_write(above) {
+        let what = format!("{} may not be written by this user", above.display());
+        obstacles
+            .push(Failure::new(what).hint("run it as the user who owns the repository".to_owned()));
+    }
+    let bytes = session.as_ref().and_then(|session| session.sql.cluster_size);
+    let free = disk.free_bytes(above).ok();
+    if let Some((bytes, free)) = bytes.zip(free).filter(|(bytes, free)| bytes > free) {
+        let (bytes, free) = (crate::output::size(bytes), crate::output::size(free));
+        let what = format!("the cluster has {bytes}, and {free} are free");
+        obstacles.push(Failure::new(what).hint(format!("make room below {}", above.display())));
+    }
+    let server = session.map(|session| ServerSeen {
+        version: session.facts.version,
+        in_recovery: session.facts.in_recovery,
+        data_checksums: session.facts.data_checksums,
+        tablespaces: session.sql.tablespaces().to_vec(),
+    });
+    Rehearsal { server, base, wal, bytes, free, obstacles }
+}
+
+/// Whether the repository is this cluster's, or nobody's.
+fn belongs(plan: &Plan, session: &Session) -> Result<(), RepositoryError> {
+    let found = session.identity();
+    match Identity::read(plan.disk.as_ref(), &plan.layout)? {
+        Some(stored) if stored != found => {
+            let server = plan.layout.server().clone();
+            Err(RepositoryError::OtherCluster { server, stored, found })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The nearest directory above that is there.
+fn existing<'p>(disk: &dyn Disk, path: &'p Path) -> &'p Path {
+    let there = |path: &&Path| disk.stat(path).is_ok_and(|stat| stat.is_some());
+    path.ancestors().find(there).unwrap_or(Path::new("/"))
+}

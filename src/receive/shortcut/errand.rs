@@ -1,0 +1,162 @@
+//! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
+//! The writer's thread talks to the server itself.
+//!
+//! What comes here is little, and copied once, out of the buffer of the read.
+
+use std::io::{ErrorKind, Read, Write};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::{Conversation, Counter, Found};
+use crate::disk::DiskError;
+use crate::receive::batch::Batch;
+use crate::receive::inspection::Handover;
+use crate::receive::queue::{Finished, Piece, QueueReceiver};
+use crate::receive::reader::{Fault, status};
+use crate::receive::writer::Writer;
+use crate::wire::copy_both::WalEvent;
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Heard {
+    /// Nothing, in the time that was given to it.
+    Nothing,
+    /// Little enough to go on like this.
+    Little,
+    /// As much as fits: reading and writing at the same time is better now.
+    Much,
+}
+
+impl Conversation {
+    /// Waits for the socket, and takes what it gives into the batch. `Break`: the reader has to
+    /// go on.
+    fn listen(&mut self, scratch: &mut [u8], batch: &mut Batch) -> ControlFlow<(), Heard> {
+        let read = match self.socket.read(scratch) {
+            Ok(0) => return self.leave(Found::Fault(Fault::Closed)),
+            Ok(read) => read,
+            Err(error) if is_no_fault(error.kind()) => {
+                return ControlFlow::Continue(Heard::Nothing);
+            }
+            Err(error) => return self.leave(Found::Fault(Fault::Socket(error))),
+        };
+        self.feedback.handle_heard(Instant::now());
+        self.input.extend_from_slice(&scratch[..read]);
+        loop {
+            match self.stream.next(&mut self.input) {
+                Ok(None) => break,
+                Ok(Some(WalEvent::Wal { start, bytes })) => batch.push(Piece { start, bytes }),
+                Ok(Some(WalEvent::Keepalive(keepalive))) if keepalive.reply_now => {
+                    self.feedback.handle_request();
+                }
+                Ok(Some(WalEvent::Keepalive(_))) => {}
+                Ok(Some(event)) => return self.leave(Found::Event(event)),
+                Err(error) => return self.leave(Found::Fault(Fault::Wire(error))),
+            }
+        }
+        let much = read == scratch.len();
+        ControlFlow::Continue(if much { Heard::Much } else { Heard::Little })
+    }
+
+    fn leave<T>(&mut self, found: Found) -> ControlFlow<(), T> {
+        self.found = Some(found);
+        ControlFlow::Break(())
+    }
+
+    /// Sends the report that is due. `Break`: the reader has to go on.
+    fn answer(&mut self, writer: &Writer) -> ControlFlow<()> {
+        let (now, progress) = (Instant::now(), writer.progress());
+        let (received, server) = (self.stream.received(), self.stream.server_end());
+        writer.meters().set_positions(received, server, progress);
+        let Some(report) = self.feedback.poll(progress, true, now) else {
+            if self.feedback.is_dead(now) {
+                let silence = now - self.feedback.heard_at();
+                return self.leave(Found::Fault(Fault::Silent(silence)));
+            }
+            return ControlFlow::Continue(());
+        };
+        status(report).encode(&mut self.output);
+        while !self.output.is_empty() {
+            match self.socket.write(&self.output) {
+                Ok(sent) => drop(self.output.split_to(sent)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The reader sends the rest, and has more patience.
+                Err(error) if is_no_fault(error.kind()) => return ControlFlow::Break(()),
+                Err(error) => return self.leave(Found::Fault(Fault::Socket(error))),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A wait that was long enough, or disturbed.
+fn is_no_fault(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+impl Writer {
+    /// Talks to the server, and makes durable what comes, until the reader is to go on.
+    pub(in crate::receive) fn go_on_errand(
+        &mut self,
+        mut conversation: Box<Conversation>,
+        counter: &Counter,
+        queue: &QueueReceiver,
+        handover: &mut Option<&mut Handover>,
+    ) -> Result<(), DiskError> {
+        let mut scratch = vec![0; READ_BYTES];
+        let mut heard_at = Instant::now();
+        loop {
+            let listened = conversation.listen(&mut scratch, self.batch());
+            if self.batch().left() > 0 {
+                heard_at = Instant::now();
+                if listened != ControlFlow::Continue(Heard::Little) {
+                    counter.give_back(conversation);
+                    return self.make_durable(queue);
+                }
+                counter.lay_down(conversation);
+                self.make_durable(queue)?;
+                match counter.pick_up() {
+                    Some(back) => conversation = back,
+                    // The disk took too long.
+                    None => return Ok(()),
+                }
+            }
+            let answered = match listened {
+                ControlFlow::Continue(_) => conversation.answer(self),
+                ControlFlow::Break(()) => ControlFlow::Break(()),
+            };
+            let quiet = listened == ControlFlow::Continue(Heard::Nothing);
+            let piled_up = self.show(handover, quiet);
+            let unwanted = counter.is_recalled() || !self.is_synchronous();
+            let idle = quiet && heard_at.elapsed() >= IDLE;
+            if answered.is_break() || piled_up || unwanted || idle {
+                counter.give_back(conversation);
+                return Ok(());
+            }
+        }
+    }
+
+    fn make_durable(&mut self, queue: &QueueReceiver) -> Result<(), DiskError> {
+        self.meters().work();
+        self.write_patiently(queue)?;
+        self.flush()?;
+        self.meters().rest();
+        // None of the queue's memory, but the inspector takes nothing without.
+        self.keep(queue.done(Finished::default()));
+        Ok(())
+    }
+
+    /// Gives what was written to whoever looks at it. Whether that one is far behind.
+    fn show(&mut self, handover: &mut Option<&mut Handover>, quiet: bool) -> bool {
+        match handover {
+            Some(handover) if quiet || self.batch().is_worth_a_look() => self.pass_on(handover),
+            Some(_) => {}
+            None => self.let_go(),
+        }
+        self.batch().is_piled_up()
+    }
+}
+
+/// More in one read than this is a bulk load.
+const READ_BYTES: usize = 64 << 10;
+/// A server that has been quiet for so long needs no thread that waits for it.
+const IDLE: Duration = Duration::from_secs(1);

@@ -1,0 +1,218 @@
+//! The writer in its thread: what it does when the disk refuses, stalls or is full.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::thread::JoinHandle;
+
+use rustix::io::Errno;
+
+use super::*;
+use crate::disk::ModelDisk;
+use crate::receive::Synchronous;
+use crate::receive::queue::{QueueSender, queue};
+use crate::wal::SegmentSize;
+
+const SIZE: u64 = 1 << 20;
+const START: Lsn = Lsn(SIZE);
+
+fn disk(seed: u64) -> ModelDisk {
+    let disk = ModelDisk::new(seed);
+    disk.put_directory(Path::new("/streaming"));
+    disk
+}
+
+fn target(disk: &ModelDisk, when_full: WhenFull) -> Target {
+    Target {
+        disk: Arc::new(disk.clone()),
+        directory: PathBuf::from("/streaming"),
+        segment_size: SegmentSize::new(SIZE).expect("a size"),
+        synchronous: Synchronous::new(false),
+        preparation: Preparation::InTurn,
+        completed: None,
+        direct: true,
+        when_full,
+        queue_bytes: 1 << 20,
+        inspection: None,
+        meters: Arc::default(),
+    }
+}
+
+type Thread = JoinHandle<Result<(), DiskError>>;
+
+fn run(target: Target) -> Result<(QueueSender, Arc<Positions>, Thread), DiskError> {
+    let writer = Writer::open(target, Timeline::FIRST, START)?;
+    let positions = writer.positions();
+    let (sender, receiver) = queue(writer.queue_bytes());
+    Ok((sender, positions, std::thread::spawn(move || writer.run(receiver))))
+}
+
+/// What stands at a position.
+fn wal(from: Lsn, to: Lsn) -> Bytes {
+    static ALL: LazyLock<Bytes> =
+        LazyLock::new(|| (0..4 * SIZE).map(|at| (at % 251) as u8).collect::<Vec<_>>().into());
+    ALL.slice((from - START) as usize..(to - START) as usize)
+}
+
+/// Pushes the WAL from `from` to `to`, with room or without, as long as the writer lives.
+fn push(sender: &mut QueueSender, from: Lsn, to: Lsn) {
+    let mut at = from;
+    while at < to {
+        let end = Lsn(to.0.min(at.0 + 100_000));
+        if sender.push(at, wal(at, end)).is_err() {
+            return;
+        }
+        at = end;
+    }
+    let _ = sender.flush();
+}
+
+/// What is stored of the stream, whatever the files are called.
+fn stored(disk: &ModelDisk, flushed: Lsn) -> bool {
+    (START.0..flushed.0).step_by(SIZE as usize).all(|start| {
+        let size = SegmentSize::new(SIZE).expect("a size");
+        let name = SegmentName::containing(Timeline::FIRST, Lsn(start), size);
+        let directory = Path::new("/streaming");
+        let found = disk
+            .bytes(&resume::complete_path(directory, name))
+            .or_else(|| disk.bytes(&resume::partial_path(directory, name)));
+        let wanted = wal(Lsn(start), Lsn(flushed.0.min(start + SIZE)));
+        found.is_some_and(|bytes| bytes.get(..wanted.len()) == Some(&wanted[..]))
+    })
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_has_panicked() {
+    let (mut sender, positions, thread) = run(target(&disk(1), WhenFull::Fail)).expect("opened");
+    sender.push(START + 8, Bytes::from_static(b"behind a gap")).expect("queued");
+    sender.end_read().expect("queued");
+    thread.join().expect_err("a gap was written");
+    assert!(positions.has_ended(), "the reader would wait for ever");
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_moment_costs_nothing_but_time_at_whichever_call_it_comes() {
+    let end = START + 2 * SIZE + 300_000;
+    let retry = WhenFull::Wait(Duration::from_millis(1));
+    let calls = {
+        let disk = disk(0);
+        let (mut sender, _, thread) = run(target(&disk, retry)).expect("opened");
+        push(&mut sender, START, end);
+        drop(sender);
+        thread.join().expect("no panic").expect("no fault");
+        disk.history()
+    };
+    let mut waited = 0;
+    for (at, call) in calls.iter().enumerate() {
+        for error in [Errno::NOSPC, Errno::DQUOT] {
+            let disk = disk(at as u64);
+            disk.fail_call(at as u64, error);
+            let Ok((mut sender, positions, thread)) = run(target(&disk, retry)) else { continue };
+            push(&mut sender, START, end);
+            // The reader is there until everything is flushed or the writer has given up.
+            while positions.read().flushed < end && !positions.has_ended() {
+                std::thread::yield_now();
+            }
+            drop(sender);
+            let result = thread.join().expect("no panic");
+            let flushed = positions.read().flushed;
+            match result {
+                Ok(()) => {
+                    assert_eq!(flushed, end, "{error:?} at {call}");
+                    waited += 1;
+                }
+                // What a failed sync was to make durable is not tried again on this file; and
+                // what only hints or looks does not wait.
+                Err(error) => assert!(
+                    error.is_of_sync() || !error.operation.starts_with("write"),
+                    "{call}: {error}"
+                ),
+            }
+            assert!(stored(&disk.after_power_loss(at as u64), flushed), "{error:?} at {call}");
+        }
+    }
+    assert!(waited >= calls.len(), "only {waited} of {} went on", 2 * calls.len());
+}
+
+#[test]
+fn a_writer_without_room_ends_when_its_reader_has_ended() {
+    let disk = disk(3);
+    let retry = WhenFull::Wait(Duration::from_millis(1));
+    let (mut sender, positions, thread) = run(target(&disk, retry)).expect("opened");
+    disk.fail_from_call(disk.calls(), Errno::NOSPC);
+    push(&mut sender, START, START + SIZE);
+    while !positions.is_stalled() {
+        std::thread::yield_now();
+    }
+    drop(sender);
+    let error = thread.join().expect("no panic").expect_err("nothing was written");
+    assert!(error.is_full(), "{error}");
+    assert_eq!(positions.read().flushed, START);
+}
+
+#[test]
+fn a_thousand_pieces_reach_the_file_without_an_allocation_for_each() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let target = Target {
+        disk: Arc::new(crate::disk::RealDisk),
+        directory: directory.path().to_owned(),
+        segment_size: SegmentSize::new(16 << 20).expect("a size"),
+        ..target(&disk(1), WhenFull::Fail)
+    };
+    let start = Lsn(16 << 20);
+    let mut writer = Writer::open(target, Timeline::FIRST, start).expect("opened");
+    let piece = Bytes::from(vec![7; 8000]);
+    let mut at = start;
+    // The first one opens the segment.
+    writer.push(at, piece.clone());
+    writer.write_batch().expect("written");
+    let info = allocation_counter::measure(|| {
+        // One by one through the page cache, and by fifties past it.
+        for together in [1, 50] {
+            for _ in 0..1000 / together {
+                for _ in 0..together {
+                    at = at + 8000;
+                    writer.push(at, piece.clone());
+                }
+                writer.write_batch().expect("written");
+            }
+        }
+    });
+    assert_eq!(info.count_total, 0, "allocations in the writer");
+    writer.flush().expect("flushed");
+    assert_eq!(writer.progress().flushed, at + 8000);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_seen_from_outside_and_a_full_one_that_is_tried_again_lives() {
+    let disk = disk(4);
+    let target = target(&disk, WhenFull::Wait(Duration::from_millis(1)));
+    let meters = Arc::clone(&target.meters);
+    let (mut sender, positions, thread) = run(target).expect("opened");
+    disk.hold("sync");
+    push(&mut sender, START, START + 300_000);
+    disk.wait_until_held();
+    while meters.read().busy < Duration::from_millis(50) {
+        std::thread::yield_now();
+    }
+    assert_eq!(meters.read().full_since, None);
+    disk.release();
+    while meters.read().busy > Duration::ZERO {
+        std::thread::yield_now();
+    }
+    assert!(meters.read().flushes.count > 0);
+    disk.fail_from_call(disk.calls(), Errno::NOSPC);
+    push(&mut sender, START + 300_000, START + 2 * SIZE);
+    while !positions.is_stalled() {
+        std::thread::yield_now();
+    }
+    let begun = Instant::now();
+    // The least of many looks: this thread may be kept waiting, too.
+    let mut least = Duration::MAX;
+    while begun.elapsed() < Duration::from_millis(100) {
+        least = least.min(meters.read().busy);
+    }
+    assert!(least < Duration::from_millis(50), "a writer that tries again passed for dead");
+    assert!(meters.read().full_since.is_some());
+    drop(sender);
+    thread.join().expect("no panic").expect_err("nothing was written");
+}

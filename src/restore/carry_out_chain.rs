@@ -1,0 +1,204 @@
+//! A chain of backups is carried out: the older ones are read, and what has become of them all
+//! is summed up.
+
+use std::path::Path;
+
+use crate::manifest::{Algorithm, Hasher, Manifest, ManifestFile, ManifestWriter};
+use crate::pages::{PageChecker, PagedFile};
+use crate::wal::ControlFile;
+
+use super::carry_out::Work;
+use super::check::ManifestCheck;
+use super::combine::{CombinedFile, Combiner, LAYOUT, without_prefix};
+use super::error::RestoreError;
+use super::older::Older;
+use super::path::InnerPath;
+use super::sources::StoredBackup;
+use super::tree::Tree;
+use super::unpack::Origin;
+
+const READ_BYTES: usize = 1 << 20;
+
+impl<'j> Work<'_, 'j> {
+    /// Reads the older backups, newer ones first, until nothing is missing. Returns the manifest
+    /// of the result.
+    pub(super) fn combine(
+        &mut self,
+        mut combiner: Combiner,
+        newest: &Manifest,
+        control: &ControlFile,
+        trees: &[(Origin, &Tree<'j>)],
+    ) -> Result<Vec<u8>, RestoreError> {
+        let page_size = LAYOUT.page_size.bytes() as u32;
+        if control.block_size != page_size {
+            return Err(RestoreError::PageSize(control.block_size));
+        }
+        let sources = self.sources;
+        for (at, backup) in sources.older.iter().enumerate() {
+            if !combiner.needs_more() {
+                break;
+            }
+            let is_full = at + 1 == sources.older.len();
+            self.read_older(backup, is_full, &mut combiner, control, trees)?;
+            combiner.end_of_backup(backup.id.as_str())?;
+        }
+        if let Some(name) = combiner.first_open() {
+            // The full backup ends the search of every file that it has.
+            let backup = sources.older.last().map_or(sources.newest.id, |backup| backup.id);
+            let (name, backup) = (name.to_text(), backup.to_string());
+            return Err(RestoreError::PartInFull { name, backup });
+        }
+        self.summed_up(&combiner, newest, control, trees)
+    }
+
+    fn read_older(
+        &mut self,
+        backup: &StoredBackup,
+        is_full: bool,
+        combiner: &mut Combiner,
+        newest: &ControlFile,
+        trees: &[(Origin, &Tree<'j>)],
+    ) -> Result<(), RestoreError> {
+        let disk = self.job.repository;
+        let (path, text) = backup
+            .read_manifest(disk)?
+            .ok_or_else(|| RestoreError::NoManifest(backup.id.to_string()))?;
+        let manifest =
+            Manifest::parse(&text).map_err(|source| RestoreError::Manifest { path, source })?;
+        drop(text);
+        if is_full && let Some(name) = first_part(&manifest) {
+            let backup = backup.id.to_string();
+            return Err(RestoreError::PartInFull { name, backup });
+        }
+        let mut check = ManifestCheck::new(manifest);
+        let main = (Origin::Main, &backup.main);
+        let spaces = backup.tablespaces.iter();
+        let spaces = spaces.map(|(oid, source)| (Origin::Tablespace(*oid), source));
+        let mut control = None;
+        for (origin, source) in [main].into_iter().chain(spaces) {
+            let name = source.path().file_name().unwrap_or_default().to_string_lossy();
+            let phase = format!("combining with {name} of {}", backup.id);
+            self.begin_phase(&phase, source.length());
+            let mut older = Older::new(combiner, trees, origin, source.path(), &mut check);
+            source.unpack(disk, &mut older, &mut |bytes| self.moved(bytes))?;
+            control = control.or(older.into_control_file());
+        }
+        self.compare_control(backup, control, newest)
+    }
+
+    /// Both have to be of one cluster; that its checksums were switched is worth a word.
+    fn compare_control(
+        &mut self,
+        backup: &StoredBackup,
+        older: Option<Vec<u8>>,
+        newest: &ControlFile,
+    ) -> Result<(), RestoreError> {
+        let path = backup.main.path();
+        let older = older.ok_or_else(|| RestoreError::NoControlFile(path.to_owned()))?;
+        let older = ControlFile::parse(&older)
+            .map_err(|source| RestoreError::ControlFile { path: path.to_owned(), source })?;
+        if older.system != newest.system {
+            let (found, expected) = (older.system, newest.system);
+            return Err(RestoreError::ForeignBackup { found, expected });
+        }
+        if older.data_checksums != newest.data_checksums {
+            self.observer.warning(&format!(
+                "data checksums were switched between backup {} and the newest: pages may have \
+                 none where they should; switch them off and on again with pg_checksums before \
+                 the server is started",
+                backup.id
+            ));
+        }
+        Ok(())
+    }
+
+    /// The manifest of the result. What was put together out of several backups is read once
+    /// more, because its checksum was never known.
+    fn summed_up(
+        &mut self,
+        combiner: &Combiner,
+        newest: &Manifest,
+        control: &ControlFile,
+        trees: &[(Origin, &Tree<'j>)],
+    ) -> Result<Vec<u8>, RestoreError> {
+        self.begin_phase("summing up what was combined", combiner.bytes_to_sum_up());
+        let mut pages = PageChecker::new(LAYOUT, control.data_checksums);
+        pages.start(self.plan.backup.range.begin);
+        let mut writer = ManifestWriter::new(newest.system);
+        let mut text = Vec::new();
+        for file in newest.files.iter() {
+            let listed = InnerPath::parse(file.path)?;
+            if let Some(label) = combiner.label.as_ref().filter(|_| listed.is("backup_label")) {
+                let mut hasher = Hasher::new(file.algorithm);
+                hasher.update(label);
+                let (size, checksum) = (label.len() as u64, hasher.finish());
+                writer.file(&ManifestFile { size, checksum: checksum.as_bytes(), ..file });
+            } else if let Some(name) = without_prefix(&listed) {
+                let Some(combined) = combiner.get(&name) else { continue };
+                let checksum = match combined.checksum.filter(|(kind, _)| *kind == file.algorithm) {
+                    Some((_, checksum)) => checksum,
+                    None => self.sum_up(&name, combined, file.algorithm, &mut pages, trees)?,
+                };
+                let (path, checksum) = (name.as_bytes(), checksum.as_bytes());
+                let size = combined.length;
+                writer.file(&ManifestFile { path, size, checksum, ..file });
+            } else {
+                writer.file(&file);
+            }
+            text.extend(writer.take());
+        }
+        text.extend(writer.finish(&newest.wal_ranges));
+        if !pages.damaged().is_empty() {
+            let damaged = pages.damaged();
+            self.observer.warning(&format!("the combined backup holds damage: {damaged}"));
+        }
+        let path = || Path::new("backup_manifest").to_owned();
+        match Manifest::parse(&text) {
+            Ok(manifest) if manifest.files.len() == newest.files.len() => Ok(text),
+            Ok(_) => Err(RestoreError::NoManifest(self.plan.backup.id.to_string())),
+            Err(source) => Err(RestoreError::Manifest { path: path(), source }),
+        }
+    }
+
+    fn sum_up(
+        &mut self,
+        listed: &InnerPath,
+        combined: &CombinedFile,
+        algorithm: Algorithm,
+        pages: &mut PageChecker,
+        trees: &[(Origin, &Tree<'j>)],
+    ) -> Result<crate::manifest::Checksum, RestoreError> {
+        let mut hasher = Hasher::new(algorithm);
+        let tree = trees.iter().find(|(origin, _)| *origin == combined.origin);
+        if let Some(file) = PagedFile::at(listed.as_bytes()) {
+            pages.begin(file);
+        }
+        if let Some((_, tree)) = tree {
+            let file = tree.open(&combined.name)?;
+            let mut buffer = vec![0; READ_BYTES];
+            let mut at = 0;
+            loop {
+                let read = file.read_at(&mut buffer, at)?;
+                if read == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..read]);
+                pages.push(&buffer[..read]);
+                at += read as u64;
+                self.moved(read as u64)?;
+            }
+            if let Some(modified) = combined.modified {
+                file.set_modified(modified)?;
+            }
+        }
+        pages.end([b"", listed.as_bytes()]);
+        Ok(hasher.finish())
+    }
+}
+
+/// A part of a file that a manifest lists.
+fn first_part(manifest: &Manifest) -> Option<String> {
+    let is_part = |path: &[u8]| PagedFile::at(path).is_some_and(|file| file.incremental);
+    let file = manifest.files.iter().find(|file| is_part(file.path))?;
+    Some(String::from_utf8_lossy(file.path).into_owned())
+}

@@ -1,0 +1,182 @@
+//! An older backup of a chain gives the blocks that no newer one has.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::disk::DiskFile;
+use crate::manifest::Hasher;
+use crate::pages::{Blocks, Piece};
+
+use super::check::ManifestCheck;
+use super::combine::{CombinedFile, Combiner, LAYOUT, fill, without_prefix};
+use super::error::RestoreError;
+use super::members::Members;
+use super::path::InnerPath;
+use super::tree::{CONTROL_FILE, Tree};
+use super::unpack::{CONTROL_FILE_MAX, Origin, listed_name};
+
+/// Takes the members of an older backup; most of them are none of its business.
+#[derive(Debug)]
+pub struct Older<'t, 'd> {
+    combiner: &'t mut Combiner,
+    trees: &'t [(Origin, &'t Tree<'d>)],
+    origin: Origin,
+    source: PathBuf,
+    check: &'t mut ManifestCheck,
+    open: Option<Open>,
+    control_file: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Open {
+    Blocks(Box<OpenBlocks>),
+    ControlFile(InnerPath, Option<Box<Hasher>>, Vec<u8>),
+}
+
+#[derive(Debug)]
+struct OpenBlocks {
+    /// In this backup.
+    listed: InnerPath,
+    /// In the result.
+    name: InnerPath,
+    combined: CombinedFile,
+    blocks: Blocks,
+    incremental: bool,
+    /// The result is this file as it is.
+    exactly: bool,
+    hasher: Option<Hasher>,
+    file: Box<dyn DiskFile>,
+}
+
+impl<'t, 'd> Older<'t, 'd> {
+    /// Members of `origin` in an older backup, for files in `trees`; `source` is named in
+    /// messages.
+    pub fn new(
+        combiner: &'t mut Combiner,
+        trees: &'t [(Origin, &'t Tree<'d>)],
+        origin: Origin,
+        source: &Path,
+        check: &'t mut ManifestCheck,
+    ) -> Older<'t, 'd> {
+        let source = source.to_owned();
+        Older { combiner, trees, origin, source, check, open: None, control_file: None }
+    }
+
+    /// What `global/pg_control` held, if it came.
+    pub fn into_control_file(self) -> Option<Vec<u8>> {
+        self.control_file
+    }
+
+    fn blocks(&mut self, listed: InnerPath, size: u64) -> Result<Option<OpenBlocks>, RestoreError> {
+        let stripped = without_prefix(&listed);
+        let incremental = stripped.is_some();
+        let name = stripped.unwrap_or_else(|| listed.clone());
+        let Some(combined) = self.combiner.take_open(&name) else { return Ok(None) };
+        let tree = self.trees.iter().find(|(origin, _)| *origin == combined.origin);
+        let Some((_, tree)) = tree else { return Ok(None) };
+        let page = LAYOUT.page_size.bytes() as u64;
+        let whole_pages = size.is_multiple_of(page) && !incremental;
+        let plan = combined.plan.as_ref();
+        Ok(Some(OpenBlocks {
+            exactly: whole_pages && plan.is_some_and(|plan| plan.is_exactly(size / page)),
+            hasher: self.check.begin(&listed, size)?,
+            file: tree.open(&combined.name)?,
+            blocks: Blocks::new(LAYOUT, incremental),
+            listed,
+            name,
+            combined,
+            incremental,
+        }))
+    }
+
+    fn end_of_blocks(&mut self, open: OpenBlocks) -> Result<(), RestoreError> {
+        let OpenBlocks { listed, name, mut combined, blocks, hasher, .. } = open;
+        let broken = |source| {
+            let (name, path) = (listed.to_text(), self.source.clone());
+            RestoreError::Incremental { name, path, source }
+        };
+        blocks.finish().map_err(broken)?;
+        if let Some(hasher) = hasher {
+            let checksum = self.check.end(&listed, hasher)?;
+            combined.checksum = checksum.filter(|_| open.exactly);
+        }
+        // A whole file ends the search: what it lacks is zeros.
+        let found_all = combined.plan.as_ref().is_none_or(|plan| plan.is_complete());
+        if !open.incremental || found_all {
+            combined.plan = None;
+        }
+        combined.seen = true;
+        if combined.length >= super::tree::SMALL_BYTES {
+            open.file.start_writeback(0, combined.length)?;
+        }
+        self.combiner.add(name, combined);
+        Ok(())
+    }
+}
+
+impl Members for Older<'_, '_> {
+    fn directory(&mut self, _: &InnerPath, _: u32) -> Result<(), RestoreError> {
+        Ok(())
+    }
+
+    fn link(&mut self, _: &InnerPath) -> Result<(), RestoreError> {
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        name: InnerPath,
+        size: u64,
+        _: u32,
+        _: Option<SystemTime>,
+    ) -> Result<(), RestoreError> {
+        self.open = if self.origin == Origin::Main && name.is(CONTROL_FILE) {
+            let hasher = self.check.begin(&name, size)?;
+            Some(Open::ControlFile(name, hasher.map(Box::new), Vec::new()))
+        } else {
+            let listed = listed_name(self.origin, &name)?;
+            self.blocks(listed, size)?.map(|open| Open::Blocks(Box::new(open)))
+        };
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        match &mut self.open {
+            None => Ok(()),
+            Some(Open::ControlFile(_, hasher, content)) => {
+                if let Some(hasher) = hasher {
+                    hasher.update(bytes);
+                }
+                let room = CONTROL_FILE_MAX as usize - content.len();
+                content.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                Ok(())
+            }
+            Some(Open::Blocks(open)) => {
+                let OpenBlocks { combined, blocks, hasher, file, listed, .. } = open.as_mut();
+                if let Some(hasher) = hasher {
+                    hasher.update(bytes);
+                }
+                let Some(plan) = &mut combined.plan else { return Ok(()) };
+                let filled = blocks.push(bytes, &mut |piece| match piece {
+                    Piece::Header(_) => Ok(()),
+                    Piece::Run { first, bytes } => fill(file.as_ref(), plan, first, bytes),
+                });
+                filled.map_err(|fault| fault.of(listed, &self.source))
+            }
+        }
+    }
+
+    fn end_of_file(&mut self) -> Result<(), RestoreError> {
+        match self.open.take() {
+            None => Ok(()),
+            Some(Open::ControlFile(name, hasher, content)) => {
+                if let Some(hasher) = hasher {
+                    self.check.end(&name, *hasher)?;
+                }
+                self.control_file = Some(content);
+                Ok(())
+            }
+            Some(Open::Blocks(open)) => self.end_of_blocks(*open),
+        }
+    }
+}
