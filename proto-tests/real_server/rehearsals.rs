@@ -40,6 +40,8 @@ fn a_dry_run_names_everything_that_stands_in_the_way_and_fails() {
     cluster.sql("CREATE TABLE t AS SELECT repeat('x', 900) FROM generate_series(1, 20000)");
     let tapster = Tapster::of(&cluster);
     let mut backup = tapster.spawn(&["backup", "--bwlimit", "1024", "main"]);
+    // By then the repository says whose it is.
+    backup.wait_for_log(&tapster, "Starting backup using postgres method");
     wait_until(
         "the lock of a backup",
         Duration::from_secs(60),
