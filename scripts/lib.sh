@@ -6,6 +6,9 @@ CACHE=${TAPSTER_CACHE:-$TOP/.cache}
 SERVERS=${TAPSTER_SERVERS:-$CACHE/servers}
 BARMAN_VERSION=3.19.1
 MAJORS="10 11 12 13 14 15 16 17 18"
+# Versions that combine backups, and the programs for that.
+TOOL_MAJORS="17 18"
+TOOL_PROGRAMS="pg_combinebackup pg_verifybackup"
 
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'ERROR: %s\n' "$*" >&2; exit 1; }
@@ -24,6 +27,15 @@ npm_version() {
     17) echo 17.10.0-beta.17 ;;
     18) echo 18.4.0-beta.17 ;;
     *) die "PostgreSQL $1 is not among $MAJORS" ;;
+    esac
+}
+
+# The release of Debian that has a major version.
+tool_suite() {
+    case $1 in
+    17) echo trixie ;;
+    18) echo forky ;;
+    *) die "no release of Debian is known for PostgreSQL $1" ;;
     esac
 }
 
