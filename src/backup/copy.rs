@@ -31,12 +31,18 @@ pub(super) struct WriterThread {
     thread: JoinHandle<Result<Stored, BackupError>>,
 }
 
-impl WriterThread {
-    /// Waits for its end, which comes when the queue is closed. Not a blocking join: signals
-    /// are still to be heard while the disk takes its time.
-    pub(super) async fn join(self) -> Result<Stored, BackupError> {
-        self.end.wait().await;
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Waits for the end of the writer in `slot`, which comes when the queue is closed. Not a
+/// blocking join: signals are still to be heard while the disk takes its time. The writer is
+/// taken only then: who drops this wait leaves it to be found by the next one.
+pub(super) async fn join(slot: &mut Option<WriterThread>) -> Result<Stored, BackupError> {
+    if let Some(writer) = slot {
+        writer.end.wait().await;
+    }
+    match slot.take() {
+        Some(writer) => {
+            writer.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        }
+        None => Err(BackupError::Interrupted),
     }
 }
 
@@ -72,11 +78,7 @@ impl Backup<'_> {
                 None => copying.await?,
             }
         };
-        // Taken only when the reader came to its end.
-        let stored = match self.writer.take() {
-            Some(writer) => writer.join().await?,
-            None => return Err(BackupError::Interrupted),
-        };
+        let stored = join(&mut self.writer).await?;
         self.finish(session, &stored, span, manifest_due, tell).await
     }
 
@@ -121,17 +123,10 @@ impl Backup<'_> {
         let copied =
             reader::copy(walsender, stream, sender, silence, pace, progress, &mut observe).await;
         let copied = copied.map_err(|error| not_continued(error, self.parent.as_ref()))?;
-        match (copied, self.writer.take()) {
-            (Some(span), writer) => {
-                self.writer = writer;
-                Ok(span)
-            }
+        match copied {
+            Some(span) => Ok(span),
             // The writer ended first, and has the reason.
-            (None, Some(writer)) => match writer.join().await {
-                Err(error) => Err(error),
-                Ok(_) => Err(BackupError::Interrupted),
-            },
-            (None, None) => Err(BackupError::Interrupted),
+            None => Err(join(&mut self.writer).await.err().unwrap_or(BackupError::Interrupted)),
         }
     }
 
@@ -305,4 +300,34 @@ fn notice(
         Event::Notice(notice) => tracing::warn!("server says: {notice}"),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interruption_during_the_last_syncs_leaves_the_writer_to_be_waited_for() {
+        let (sender, receiver, end) = queue();
+        let (synced, last_sync) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _receiver = receiver;
+            let _ = last_sync.recv();
+            Err(BackupError::Interrupted)
+        });
+        let mut slot = Some(WriterThread { end, thread });
+        drop(sender);
+        tokio::select! {
+            biased;
+            _ = join(&mut slot) => panic!("the disk is not done yet"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(slot.is_some(), "nobody can wait for the writer any more");
+        synced.send(()).expect("the writer runs");
+        let ended = join(&mut slot).await;
+        assert!(matches!(ended, Err(BackupError::Interrupted)), "{ended:?}");
+        assert!(slot.is_none());
+    }
 }

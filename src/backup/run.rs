@@ -383,10 +383,8 @@ impl Backup<'_> {
                 tracing::warn!(%error, "cannot cancel the base backup on the server");
             }
         }
-        if let Some(writer) = self.writer.take() {
-            // Its queue is closed; what it has taken it still finishes.
-            let _ = writer.join().await;
-        }
+        // Its queue is closed; what it has taken it still finishes.
+        let _ = copy::join(&mut self.writer).await;
         // The disk may have the record of a whole copy: while it does, the copy stays.
         let is_told_whole = self.record.info.status == BackupStatus::WaitingForWals;
         if is_told_whole && !self.record.failed(error) {
