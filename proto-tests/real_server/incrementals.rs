@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tapster::manifest::{Hasher, Manifest};
 
 use super::scratch::give_to_server;
+use super::stock_tools::{assert_as_stock_tools, keeps_visibility_maps};
 use super::tables::assert_same_tables;
 use super::{Cluster, Stop, Tapster};
 
@@ -186,6 +187,7 @@ fn a_chain_of_six_comes_back_page_for_page_and_row_for_row() {
         take_chain(&cluster, &tapster);
         cluster.sql("INSERT INTO still VALUES (0, 'behind the last backup')");
         let expected = cluster.checksums();
+        let maps = keeps_visibility_maps(&cluster);
         let segment = cluster.switch_wal();
         let mut receiver = tapster.receive(&cluster);
         tapster.wait_for_archived("main", &[segment]);
@@ -206,6 +208,7 @@ fn a_chain_of_six_comes_back_page_for_page_and_row_for_row() {
         assert_manifest(&data, &ids[6]);
         let label = fs::read_to_string(data.join("backup_label")).expect("a label");
         assert!(!label.contains("INCREMENTAL"), "{label}");
+        assert_as_stock_tools(&tapster, major, &ids, &data, maps);
 
         let restored = Cluster::of_directory(major, &data);
         restored.launch();

@@ -13,6 +13,7 @@ pub mod load;
 pub mod dice;
 pub mod clients;
 pub mod standby;
+pub mod stock_tools;
 pub mod tables;
 pub mod tapster;
 pub mod stored;

@@ -15,7 +15,7 @@ use super::older::Older;
 use super::path::InnerPath;
 use super::sources::StoredBackup;
 use super::tree::Tree;
-use super::unpack::Origin;
+use super::unpack::{Origin, stays_behind};
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -126,8 +126,13 @@ impl<'j> Work<'_, 'j> {
         pages.start(self.plan.backup.range.begin);
         let mut writer = ManifestWriter::new(newest.system);
         let mut text = Vec::new();
+        let mut left_out = 0;
         for file in newest.files.iter() {
             let listed = InnerPath::parse(file.path)?;
+            if stays_behind(&listed) {
+                left_out += 1;
+                continue;
+            }
             if let Some(label) = combiner.label.as_ref().filter(|_| listed.is("backup_label")) {
                 let mut hasher = Hasher::new(file.algorithm);
                 hasher.update(label);
@@ -154,7 +159,7 @@ impl<'j> Work<'_, 'j> {
         }
         let path = || Path::new("backup_manifest").to_owned();
         match Manifest::parse(&text) {
-            Ok(manifest) if manifest.files.len() == newest.files.len() => Ok(text),
+            Ok(manifest) if manifest.files.len() + left_out == newest.files.len() => Ok(text),
             Ok(_) => Err(RestoreError::NoManifest(self.plan.backup.id.to_string())),
             Err(source) => Err(RestoreError::Manifest { path: path(), source }),
         }

@@ -49,6 +49,12 @@ const LABEL: &[u8] = b"backup_label";
 /// Nothing that a server puts in one place is larger.
 pub(super) const CONTROL_FILE_MAX: u64 = 64 << 10;
 
+/// Whether a file or folder of the data directory is not restored.
+pub(super) fn stays_behind(name: &InnerPath) -> bool {
+    LEFT_OUT.iter().any(|other| name.is(other))
+        || EMPTIED.iter().any(|directory| name.inside(directory).is_some())
+}
+
 /// Which part of the backup the members are of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
@@ -195,9 +201,7 @@ impl<'t, 'd> Unpacker<'t, 'd> {
         if name.inside("pg_tblspc").is_some() {
             return Err(self.forbidden(name, "inside pg_tblspc"));
         }
-        let left_out = LEFT_OUT.iter().any(|other| name.is(other))
-            || EMPTIED.iter().any(|directory| name.inside(directory).is_some());
-        Ok(if left_out { Fate::LeaveOut } else { Fate::Write })
+        Ok(if stays_behind(name) { Fate::LeaveOut } else { Fate::Write })
     }
 
     fn forbidden(&self, name: &InnerPath, what: &'static str) -> RestoreError {
