@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::backup_options::hung_receiver;
 use super::scratch::give_to_server;
 use super::{Cluster, Load, Stop, Tapster};
 
@@ -73,6 +74,24 @@ fn a_page_that_the_disk_has_damaged_is_named_and_is_in_no_backup_unless_it_is_al
         restored.wait_until_writable();
         assert_eq!(restored.value("SELECT count(*) FROM pg_class WHERE relname = 't'"), "1");
     }
+}
+
+#[test]
+fn the_wal_of_a_backup_is_kept_until_it_is_archived_also_when_the_server_finds_damage() {
+    // The damage ends BASE_BACKUP with an error, and an error takes the session's slots along.
+    let (cluster, _) = damaged_cluster(17, true);
+    let tapster = Tapster::of(&cluster);
+    let mut hung = hung_receiver(&tapster);
+    let mut backup = tapster.spawn(&["backup", "--allow-damaged-pages", "--wait", "main"]);
+    backup.wait_for_log(&tapster, "Waiting for the WAL file");
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE temporary AND active \
+        AND restart_lsn <= pg_current_wal_lsn()";
+    assert_eq!(cluster.value(slots), "1", "{}", backup.output());
+    assert!(cluster.log().contains("checksum verification failure"), "{}", cluster.log_tail());
+    assert_ne!(backup.interrupt(), 0, "{}", backup.output());
+    cluster.wait_for_no_slot();
+    hung.kill().expect("it is ours");
+    let _ = hung.wait();
 }
 
 #[test]

@@ -107,6 +107,33 @@ fn no_free_walsender_is_refused() {
 }
 
 #[test]
+fn a_backup_whose_wal_no_slot_would_keep_is_refused_before_it_begins() {
+    for major in [10, 17] {
+        let cluster = Cluster::builder(major).setting("max_replication_slots", "1").start();
+        let tapster = Tapster::of(&cluster);
+        tapster.ok(&["receive-wal", "--create-slot", "main"]);
+        let why = ["slot", "max_replication_slots", "receive-wal with a slot"];
+        says(&tapster.refused(&["backup", "--dry-run", "main"]), &why);
+        says(&tapster.refused(&["backup", "main"]), &why);
+        assert!(!cluster.log().contains("BASE_BACKUP"), "{}", cluster.log_tail());
+        assert_eq!(tapster.ok(&["list-backups", "--minimal", "main"]).stdout, "");
+        // The only slot is the receiver's, and enough while it is in use.
+        let mut receiver = tapster.receive(&cluster);
+        tapster.ok(&["backup", "--dry-run", "main"]);
+        tapster.ok(&["backup", "--wait", "main"]);
+        assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    }
+    // One for the copy, one for its WAL, and none for the slot.
+    let cluster = Cluster::builder(17).setting("max_wal_senders", "2").start();
+    let tapster = Tapster::of(&cluster);
+    for options in [&["--dry-run"][..], &[]] {
+        let arguments = [&["backup"][..], options, &["main"]].concat();
+        says(&tapster.refused(&arguments), &["slot", "max_wal_senders"]);
+    }
+    assert!(!cluster.log().contains("BASE_BACKUP"), "{}", cluster.log_tail());
+}
+
+#[test]
 fn a_missing_slot_is_refused_with_the_command_that_makes_it() {
     let cluster = Cluster::start(13);
     let tapster = Tapster::of(&cluster);

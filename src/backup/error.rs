@@ -15,6 +15,7 @@ use crate::receive::ReceiveError;
 use crate::repository::{BackupId, RepositoryError};
 use crate::tar::TarError;
 use crate::wal::{ControlFileError, Lsn, SystemIdentifier, Timeline};
+use crate::wire::SqlState;
 
 /// Why there is no backup, or none that may be believed.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,9 @@ pub enum BackupError {
     /// WAL that could not be archived.
     #[error("cannot archive the WAL of the backup")]
     Archive(#[from] ArchiveError),
+    /// Nothing would keep the WAL of the backup on the server until it is received.
+    #[error("no replication slot keeps the WAL of the backup on the server")]
+    NotKept(#[source] NetError),
     /// The two connection strings lead to two clusters.
     #[error("conninfo leads to system {sql}, but streaming_conninfo to system {streaming}")]
     TwoClusters {
@@ -223,6 +227,10 @@ fn continued(from: &Option<(Timeline, Lsn)>) -> String {
     }
 }
 
+/// What to do where a backup gets no slot of its own.
+pub(super) const SLOT_REMEDY: &str = "raise max_replication_slots on the server or drop a slot that nobody needs, \
+     or run receive-wal with a slot (slot_name), which then keeps the WAL";
+
 impl BackupError {
     /// Whether all has come, and what came is worth being looked at.
     pub(super) fn keeps_files(&self) -> bool {
@@ -244,6 +252,13 @@ impl BackupError {
             BackupError::Repository(error) => error.hint(),
             BackupError::Receive(error) => error.hint(),
             BackupError::Archive(error) => error.hint(),
+            BackupError::NotKept(error)
+                if error.has_code(SqlState::LIMIT_EXCEEDED)
+                    || error.has_code(SqlState::PREREQUISITE) =>
+            {
+                Some(SLOT_REMEDY.to_owned())
+            }
+            BackupError::NotKept(error) => error.hint(),
             BackupError::TwoClusters { .. } => {
                 Some("make conninfo and streaming_conninfo lead to the same server".to_owned())
             }

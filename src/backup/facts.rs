@@ -23,6 +23,8 @@ pub(super) struct SqlFacts {
     pub(super) segment_blocks: Option<u32>,
     /// Sum of all tablespaces in bytes.
     pub(super) cluster_size: Option<u64>,
+    /// Replication slots that can still be made.
+    pub(super) free_slots: Option<i64>,
     /// Not on servers that hide it from the role.
     pub(super) system: Option<SystemIdentifier>,
 }
@@ -38,6 +40,8 @@ const TABLESPACES: &str = "SELECT spcname, oid, pg_catalog.pg_tablespace_locatio
 const SIZE: &str = "SELECT sum(pg_catalog.pg_tablespace_size(oid))::pg_catalog.int8 \
     FROM pg_catalog.pg_tablespace";
 const SYSTEM: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
+const FREE_SLOTS: &str = "SELECT pg_catalog.current_setting('max_replication_slots')::pg_catalog.int8 \
+    - (SELECT count(*) FROM pg_catalog.pg_replication_slots)";
 /// Microseconds since 1970 and seconds east of Greenwich, by the server's clock and zone.
 const CLOCK: &str = "SELECT (extract(epoch FROM t) * 1000000)::pg_catalog.int8, \
     extract(timezone FROM t)::pg_catalog.int4 FROM pg_catalog.clock_timestamp() AS t";
@@ -78,6 +82,8 @@ impl SqlFacts {
             let size = sql.value("measure the cluster", SIZE).await.ok();
             facts.cluster_size = size.and_then(|size| size.parse().ok());
         }
+        let free = sql.value("count the replication slots", FREE_SLOTS).await.ok();
+        facts.free_slots = free.and_then(|free| free.parse().ok());
         let system = sql.value("identify the cluster", SYSTEM).await.ok();
         let system = system.and_then(|system| system.parse::<i64>().ok());
         facts.system = system.map(|system| SystemIdentifier(system.cast_unsigned()));

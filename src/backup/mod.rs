@@ -29,6 +29,7 @@ mod pace;
 mod retry;
 mod segments;
 mod session;
+mod hold;
 mod parent;
 mod copy;
 mod secure;

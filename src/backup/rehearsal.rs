@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::SLOT_REMEDY;
 use super::run::Plan;
 use super::session::Session;
 use crate::disk::{Disk, LockError, LockFile};
@@ -91,10 +92,24 @@ pub async fn rehearse(plan: &Plan) -> Rehearsal {
         if let Err(error) = belongs(plan, session) {
             in_the_way("the repository is not this server's", &error, error.hint());
         }
-        if wal == WalSource::Own
-            && let Err(error) = Walsender::connect(&plan.streaming, &plan.application_name).await
-        {
-            in_the_way("there is no second connection for WAL", &error, error.hint());
+        let own_slot = wal == WalSource::Own || !session.receiver_keeps_wal;
+        // All at once, as a backup has them.
+        let mut open = Vec::new();
+        for (is_needed, what) in [
+            (wal == WalSource::Own, "there is no further connection for WAL"),
+            (own_slot, "there is no further connection for the slot that keeps WAL"),
+        ] {
+            if !is_needed {
+                continue;
+            }
+            match Walsender::connect(&plan.streaming, &plan.application_name).await {
+                Ok(walsender) => open.push(walsender),
+                Err(error) => in_the_way(what, &error, error.hint()),
+            }
+        }
+        if own_slot && session.sql.free_slots.is_some_and(|free| free <= 0) {
+            let what = "no replication slot is free to keep the WAL of the backup";
+            obstacles.push(Failure::new(what).hint(SLOT_REMEDY.to_owned()));
         }
     }
     let base = plan.layout.base().to_owned();

@@ -20,7 +20,7 @@ pub struct Retries {
 /// files that differ from their manifest are for a person to look at.
 pub(super) fn may_help(error: &BackupError) -> bool {
     match error {
-        BackupError::Net(error) => error.retry() != Retry::Never,
+        BackupError::Net(error) | BackupError::NotKept(error) => error.retry() != Retry::Never,
         BackupError::Receive(ReceiveError::Net(error)) => error.retry() != Retry::Never,
         _ => false,
     }

@@ -8,6 +8,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::error::BackupError;
 use super::form::Form;
+use super::hold::WalHold;
 use super::pace::Limits;
 use super::parent::{self, Parent};
 use super::reader::Span;
@@ -237,7 +238,7 @@ pub async fn take(
     if is_first {
         tell(Milestone::First);
     }
-    let Copied { backup, session, own, span, started } = &mut copied;
+    let Copied { backup, session, own, span, started, .. } = &mut copied;
     if let Err(error) = kept::clear(disk, &plan.layout, backup.record.info.id) {
         let error = one_line(&error);
         tracing::warn!(%error, "cannot remove what was kept of failed backups");
@@ -258,6 +259,8 @@ struct Copied<'a> {
     own: Option<OwnWal<'a>>,
     span: Span,
     started: Zoned,
+    /// Until every segment is archived.
+    _hold: Option<WalHold>,
 }
 
 /// One try, from the connections to the last name. The first one that gets so far chooses the
@@ -290,6 +293,10 @@ async fn attempt<'a>(
     }
     // Chosen just now at the latest.
     let Some((id, started)) = identity.clone() else { return Err(BackupError::Interrupted) };
+    let hold = match own.is_some() || !session.receiver_keeps_wal {
+        true => Some(unless(shutdown, WalHold::begin(plan, &session, id)).await?),
+        false => None,
+    };
     let mut backup = Backup {
         plan,
         record: create_record(plan, &session, id, parent.as_ref())?,
@@ -302,12 +309,9 @@ async fn attempt<'a>(
     };
     tell(Milestone::Starting { directory: plan.layout.backup(id) });
     let canceller = session.walsender.canceller();
-    if own.is_some() || !session.receiver_keeps_wal {
-        session.hold_wal(id).await;
-    }
     let copied = unless(shutdown, backup.copy(&mut session, own.as_mut(), tell)).await;
     match copied {
-        Ok(span) => Ok(Copied { backup, session, own, span, started }),
+        Ok(span) => Ok(Copied { backup, session, own, span, started, _hold: hold }),
         Err(error) => {
             backup.fail(&error, &canceller, tell).await;
             Err(error)

@@ -1,6 +1,5 @@
 //! The connections of a backup, and what they tell before anything is copied.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::Plan;
@@ -12,7 +11,6 @@ use crate::output::one_line;
 use crate::pages::{PageChecker, PageLayout, PageSize};
 use crate::repository::{BackupId, BackupTime, Identity};
 use crate::wal::{Timeline, TimelineHistory};
-use crate::wire::SlotName;
 
 /// The session that the copy comes through, and what is known of the server.
 #[derive(Debug)]
@@ -70,20 +68,6 @@ impl Session {
         let segment_blocks = self.sql.segment_blocks.unwrap_or(usual.segment_blocks);
         let layout = PageLayout { page_size, segment_blocks };
         Ok(PageChecker::new(layout, self.facts.data_checksums))
-    }
-
-    /// Has the server keep all WAL from now on until this session ends. Not being able to is no
-    /// reason not to back up: WAL is received while the copy is made, and mostly in time.
-    pub(super) async fn hold_wal(&mut self, id: BackupId) {
-        // A try whose connection broke may have its slot for a while yet.
-        static TRY: AtomicU32 = AtomicU32::new(1);
-        let (id, attempt) = (id.as_str().to_lowercase(), TRY.fetch_add(1, Ordering::Relaxed));
-        let name = format!("tapster_{id}_{}_{attempt}", std::process::id());
-        let Ok(name) = SlotName::new(&name) else { return };
-        if let Err(error) = self.walsender.create_slot(&name, true, true).await {
-            let error = one_line(&error);
-            tracing::warn!(%error, "no slot keeps the WAL of this backup on the server");
-        }
     }
 
     /// The ancestry of a timeline.

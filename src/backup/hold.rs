@@ -1,0 +1,93 @@
+//! The temporary slot that keeps the WAL of a backup on the server, over a connection of its own.
+//!
+//! A server drops the temporary slots of a session at that session's first error (the error path
+//! of `PostgresMain` calls `ReplicationSlotCleanup`), and BASE_BACKUP ends with an error when it
+//! has met damaged pages. So the slot must not stand on the copy's connection: its WAL is needed
+//! for a while after the copy. Nor on the connection that WAL is received over, which may break
+//! and be made again.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::Plan;
+use super::error::BackupError;
+use super::session::Session;
+use crate::conninfo::ConnectOptions;
+use crate::net::{NetError, Walsender};
+use crate::output::one_line;
+use crate::repository::BackupId;
+use crate::wire::SlotName;
+
+/// The server is asked for a sign of life this often: a connection over which nothing goes is
+/// forgotten by firewalls after some minutes, and ended by `idle_session_timeout`.
+const BEAT: Duration = Duration::from_secs(20);
+
+/// A slot that is there for as long as this is.
+#[derive(Debug)]
+pub(super) struct WalHold {
+    beating: JoinHandle<()>,
+}
+
+impl WalHold {
+    /// Has the server that the copy comes from keep all WAL from its last checkpoint on.
+    ///
+    /// # Errors
+    /// There is no connection for it, or no slot: the WAL of the backup might then be gone
+    /// before it was received.
+    pub(super) async fn begin(
+        plan: &Plan,
+        session: &Session,
+        id: BackupId,
+    ) -> Result<WalHold, BackupError> {
+        let mut options = plan.streaming.clone();
+        // A slot on another of several hosts would keep nothing.
+        if let Some(host) = options.hosts.get(session.walsender.host()).cloned() {
+            options.hosts = vec![host];
+        }
+        let name = plan.application_name.clone();
+        let walsender = hold(&options, &name, id).await.map_err(BackupError::NotKept)?;
+        Ok(WalHold { beating: tokio::spawn(beat(walsender, options, name, id)) })
+    }
+}
+
+impl Drop for WalHold {
+    fn drop(&mut self) {
+        self.beating.abort();
+    }
+}
+
+async fn hold(
+    options: &ConnectOptions,
+    application_name: &str,
+    id: BackupId,
+) -> Result<Walsender, NetError> {
+    // The slot of a connection that broke may be there for a while yet.
+    static TRY: AtomicU32 = AtomicU32::new(1);
+    let mut walsender = Walsender::connect(options, application_name).await?;
+    let (id, attempt) = (id.as_str().to_lowercase(), TRY.fetch_add(1, Ordering::Relaxed));
+    let name = format!("tapster_{id}_{}_{attempt}", std::process::id());
+    let name = SlotName::new(&name).expect("digits, lower-case letters and underscores");
+    walsender.create_slot(&name, true, true).await?;
+    Ok(walsender)
+}
+
+/// Keeps the connection alive. Where it is lost all the same, the slot is made anew: what was
+/// removed meanwhile is missed when the segments of the backup are counted.
+async fn beat(mut walsender: Walsender, options: ConnectOptions, name: String, id: BackupId) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        if let Err(error) = walsender.identify_system().await {
+            let error = one_line(&error);
+            tracing::warn!(%error, "the slot that keeps the WAL of the backup is lost");
+            match hold(&options, &name, id).await {
+                Ok(again) => walsender = again,
+                Err(error) => {
+                    let error = one_line(&error);
+                    tracing::warn!(%error, "no slot keeps the WAL of the backup; trying again");
+                }
+            }
+        }
+    }
+}
