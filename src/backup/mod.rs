@@ -13,6 +13,7 @@ mod queue;
 mod member;
 mod tree;
 mod manifest_sink;
+mod direct;
 mod output;
 mod archive_file;
 mod aside;

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
+use super::direct::DirectTail;
 use super::error::BackupError;
 use super::tree::TreeOutput;
 use crate::codec::{Framing, ParallelEncoder};
@@ -15,17 +16,12 @@ use crate::tar::Member;
 /// Where the bytes of an archive go.
 #[derive(Debug)]
 pub(super) enum Output {
-    /// To the file, gathered into large writes.
-    Plain {
-        /// The file.
-        tail: Tail,
-        /// What was not yet handed to the disk.
-        gathered: Gathered,
-    },
+    /// To the file; each byte is copied once, for the disk.
+    Plain(DirectTail),
     /// Through threads that pack; each byte is copied once, for them.
     Packed {
         /// The file.
-        tail: Tail,
+        tail: DirectTail,
         /// The threads.
         encoder: Box<ParallelEncoder>,
     },
@@ -36,23 +32,18 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// Begins with an empty file.
+    /// Into a file.
     ///
     /// # Errors
     /// A thread that packs cannot be started.
-    pub(super) fn new(
-        file: Box<dyn DiskFile>,
-        framing: Option<Framing>,
-    ) -> Result<Output, DiskError> {
-        let tail = Tail::new(file);
-        match framing {
-            None => Ok(Output::Plain { tail, gathered: Gathered::new() }),
+    pub(super) fn new(tail: DirectTail, framing: Option<Framing>) -> io::Result<Output> {
+        Ok(match framing {
+            None => Output::Plain(tail),
             Some(framing) => {
-                let encoder = ParallelEncoder::start(framing);
-                let encoder = Box::new(encoder.map_err(|error| tail.fails(error))?);
-                Ok(Output::Packed { tail, encoder })
+                let encoder = Box::new(ParallelEncoder::start(framing)?);
+                Output::Packed { tail, encoder }
             }
-        }
+        })
     }
 
     /// A member begins.
@@ -82,14 +73,11 @@ impl Output {
     /// Takes the next bytes of the archive itself.
     pub(super) fn take(&mut self, bytes: Bytes) -> Result<(), DiskError> {
         match self {
-            Output::Plain { tail, gathered } => match gathered.push(bytes) {
-                true => gathered.write(tail),
-                false => Ok(()),
-            },
+            Output::Plain(tail) => tail.write(&bytes),
             Output::Packed { tail, encoder } => {
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    let pushed = encoder.push(rest).map_err(|error| tail.fails(error))?;
+                    let pushed = encoder.push(rest).map_err(|error| fails(tail, error))?;
                     rest = &rest[pushed..];
                     write_frames(encoder, tail)?;
                 }
@@ -103,15 +91,11 @@ impl Output {
     /// 0 for a directory.
     pub(super) fn finish(self) -> Result<u64, DiskError> {
         match self {
-            Output::Plain { mut tail, mut gathered } => {
-                gathered.write(&mut tail)?;
-                tail.finish()
-            }
+            Output::Plain(tail) => tail.finish(),
             Output::Packed { mut tail, mut encoder } => {
-                encoder.close().map_err(|error| tail.fails(error))?;
+                encoder.close().map_err(|error| fails(&tail, error))?;
                 write_frames(&mut encoder, &mut tail)?;
-                let index = encoder.index();
-                tail.write(&[IoSlice::new(&index)], index.len())?;
+                tail.write(&encoder.index())?;
                 tail.finish()
             }
             Output::Tree(tree) => tree.finish().map(|()| 0),
@@ -121,14 +105,18 @@ impl Output {
 }
 
 /// Writes the frames that are finished; of a closed encoder all.
-fn write_frames(encoder: &mut ParallelEncoder, tail: &mut Tail) -> Result<(), DiskError> {
-    while let Some(frame) = encoder.next_frame().map_err(|error| tail.fails(error))? {
-        tail.write(&[IoSlice::new(frame)], frame.len())?;
+fn write_frames(encoder: &mut ParallelEncoder, tail: &mut DirectTail) -> Result<(), DiskError> {
+    while let Some(frame) = encoder.next_frame().map_err(|error| fails(tail, error))? {
+        tail.write(frame)?;
     }
     Ok(())
 }
 
-/// The end of a file that grows.
+fn fails(tail: &DirectTail, error: io::Error) -> DiskError {
+    DiskError::new("pack", tail.path(), error)
+}
+
+/// The end of a member's file that grows.
 #[derive(Debug)]
 pub(super) struct Tail {
     file: Box<dyn DiskFile>,
@@ -157,15 +145,6 @@ impl Tail {
             self.written_back = self.written;
         }
         Ok(())
-    }
-
-    fn finish(self) -> Result<u64, DiskError> {
-        self.file.sync_all()?;
-        Ok(self.written)
-    }
-
-    fn fails(&self, error: io::Error) -> DiskError {
-        DiskError::new("pack", self.file.path(), error)
     }
 }
 

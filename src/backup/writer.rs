@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::archive_file::ArchiveFile;
 use super::aside::Aside;
+use super::direct::DirectTail;
 use super::durable::{Roots, Space};
 use super::error::BackupError;
 use super::form::Form;
@@ -18,7 +19,8 @@ use super::output::Output;
 use super::places::{self, Part, part_path};
 use super::queue::{Job, QueueReceiver};
 use super::tree::{LINKS, TreeOutput};
-use crate::disk::{Disk, DiskError, DiskFile};
+use crate::codec::Framing;
+use crate::disk::{Disk, DiskError};
 
 /// Stores the archives and the manifest of one backup.
 #[derive(Debug)]
@@ -106,7 +108,7 @@ impl Writer {
         let stored = self.form.file_name(&name);
         let output = match self.form {
             Form::Directory(_) => self.begin_directory(&name, tablespace, &prefix)?,
-            Form::Archives(framing) => Output::new(self.create(&stored)?, framing)?,
+            Form::Archives(framing) => self.create(&stored, framing)?,
             Form::AsSent(_) => Output::Nowhere,
         };
         let archive = ArchiveFile::new(output, String::clone(&name), prefix);
@@ -115,7 +117,7 @@ impl Writer {
             Some(sent) => {
                 let as_sent = match self.form.is_directory() {
                     true => None,
-                    false => Some(Output::new(self.create(&stored)?, None)?),
+                    false => Some(self.create(&stored, None)?),
                 };
                 let members = self.members.take();
                 let aside = Aside::start(sent.codec(), name, as_sent, archive, members)?;
@@ -126,8 +128,11 @@ impl Writer {
         Ok(())
     }
 
-    fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, DiskError> {
-        self.disk.create(&part_path(&self.data, name), FILE_MODE)
+    fn create(&self, name: &str, framing: Option<Framing>) -> Result<Output, BackupError> {
+        let path = part_path(&self.data, name);
+        let file = self.disk.create(&path, FILE_MODE)?;
+        let tail = DirectTail::start(file, self.disk.open_direct(&path)?);
+        tail.and_then(|tail| Output::new(tail, framing)).map_err(BackupError::Thread)
     }
 
     fn begin_directory(

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::backup::archive_file::ArchiveFile;
+use crate::backup::direct::DirectTail;
 use crate::backup::member::Members;
 use crate::backup::output::Output;
 use crate::codec::Framing;
@@ -53,6 +54,11 @@ impl DiskFile for Nowhere {
     }
 }
 
+fn nowhere(framing: Option<Framing>) -> Output {
+    let tail = DirectTail::start(Box::new(Nowhere), Some(Box::new(Nowhere))).expect("a thread");
+    Output::new(tail, framing).expect("threads")
+}
+
 #[test]
 fn a_thousand_frames_are_stored_and_summed_up_without_an_allocation() {
     let frame = Bytes::from(vec![0; 32 << 10]);
@@ -68,7 +74,7 @@ fn a_thousand_frames_are_stored_and_summed_up_without_an_allocation() {
     let mut pages = PageChecker::new(PageLayout::usual(PageSize::DEFAULT), true);
     pages.start(Lsn(u64::MAX));
     let mut members = Members::new(Algorithm::Crc32c, pages);
-    let output = Output::new(Box::new(Nowhere), None).expect("no threads");
+    let output = nowhere(None);
     let mut archive = ArchiveFile::new(output, "base.tar".to_owned(), Vec::new());
     let header = Bytes::copy_from_slice(&member.encode().expect("it fits"));
     archive.take(header, &mut members).expect("a header");
@@ -81,7 +87,8 @@ fn a_thousand_frames_are_stored_and_summed_up_without_an_allocation() {
             archive.take(frame.clone(), &mut members).expect("data");
         }
     });
-    assert_eq!(measured.count_total, 0);
+    // None for a frame; who waits for the disk for the first time registers itself.
+    assert!(measured.count_total <= 4, "{measured:?}");
     // The end of a member costs its line in the list.
     archive.take(frame, &mut members).expect("data");
     assert_eq!(archive.finish().expect("complete"), 512 + member.size + 1024);
@@ -92,7 +99,7 @@ fn what_is_packed_costs_no_allocation_for_a_frame_and_few_for_four_megabytes() {
     let frame = Bytes::from(vec![7; 32 << 10]);
     for word in ["gzip", "zstd", "lz4"] {
         let framing = Framing::choose(word, None, Some(2)).expect("known");
-        let mut output = Output::new(Box::new(Nowhere), framing).expect("threads");
+        let mut output = nowhere(framing);
         // Buffers are made while the queue fills for the first time: four of 4 MiB.
         for _ in 0..1000 {
             output.take(frame.clone()).expect("packed");

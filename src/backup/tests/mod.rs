@@ -1,6 +1,7 @@
 //! The disaster: `backup.info` says DONE, and the archive beside it lacks a block, or its name.
 
 mod allocations;
+mod direct;
 mod memory;
 mod packed;
 mod plain;
