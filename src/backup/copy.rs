@@ -90,7 +90,7 @@ impl Backup<'_> {
         started: &watch::Sender<Option<Position>>,
         tell: Tell<'_>,
     ) -> Result<Span, BackupError> {
-        let (sender, receiver, end) = queue();
+        let (sender, mut receiver, end) = queue();
         let disk = Arc::clone(&self.plan.disk);
         // Without a manifest there is nothing to compare with.
         let algorithm = if manifest_due { self.plan.checksums } else { Algorithm::None };
@@ -98,7 +98,7 @@ impl Backup<'_> {
         let writer = Writer::new(disk, self.data.clone(), self.plan.form, members);
         let thread = std::thread::Builder::new()
             .name("backup-writer".to_owned())
-            .spawn(move || writer.run(&receiver))
+            .spawn(move || writer.run(&mut receiver))
             .map_err(BackupError::Thread)?;
         self.writer = Some(WriterThread { end, thread });
         let options = self.options(manifest_due);

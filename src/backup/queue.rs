@@ -49,14 +49,18 @@ pub(super) struct WriterGone;
 /// The reader's end.
 #[derive(Debug)]
 pub(super) struct QueueSender {
-    jobs: SyncSender<Job>,
+    batches: SyncSender<Vec<Job>>,
+    /// What goes to the writer together, and how much that is.
+    batch: Vec<Job>,
+    batch_bytes: usize,
     gauge: Arc<Gauge>,
 }
 
 /// The writer's end.
 #[derive(Debug)]
 pub(super) struct QueueReceiver {
-    jobs: Receiver<Job>,
+    batches: Receiver<Vec<Job>>,
+    batch: std::vec::IntoIter<Job>,
     gauge: Arc<Gauge>,
 }
 
@@ -77,20 +81,45 @@ pub(super) fn queue() -> (QueueSender, QueueReceiver, WriterEnd) {
     let (sender, receiver) = mpsc::sync_channel(SLOTS);
     let gauge = Arc::new(Gauge::default());
     let end = WriterEnd(Arc::clone(&gauge));
-    let sender = QueueSender { jobs: sender, gauge: Arc::clone(&gauge) };
-    (sender, QueueReceiver { jobs: receiver, gauge }, end)
+    let batch = Vec::with_capacity(BATCH_JOBS);
+    let sender = QueueSender { batches: sender, batch, batch_bytes: 0, gauge: Arc::clone(&gauge) };
+    let batch = Vec::new().into_iter();
+    (sender, QueueReceiver { batches: receiver, batch, gauge }, end)
 }
 
 impl QueueSender {
-    /// Queues a job, waiting while the queue is full.
-    pub(super) async fn push(&self, job: Job) -> Result<(), WriterGone> {
+    /// Queues a job, waiting while the queue is full. It goes to the writer with others: to wake
+    /// a thread for each frame costs more than to write it.
+    pub(super) async fn push(&mut self, job: Job) -> Result<(), WriterGone> {
         while self.is_full() && !self.gauge.ended.load(Ordering::Acquire) {
+            // What the writer waits for is in here.
+            self.send()?;
             self.gauge.changed.notified().await;
         }
         self.gauge.bytes.fetch_add(job.weight(), Ordering::AcqRel);
         self.gauge.jobs.fetch_add(1, Ordering::AcqRel);
-        // There is a slot, so this does not block.
-        self.jobs.send(job).map_err(|_| WriterGone)
+        self.batch_bytes += job.weight();
+        self.batch.push(job);
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_JOBS {
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are jobs that the writer has not been told of.
+    pub(super) fn is_holding_back(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Gives the writer what was pushed so far.
+    pub(super) fn send(&mut self) -> Result<(), WriterGone> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_JOBS));
+        self.batch_bytes = 0;
+        // There are no more batches than jobs, so this does not block.
+        self.batches.send(batch).map_err(|_| WriterGone)
     }
 
     fn is_full(&self) -> bool {
@@ -101,12 +130,25 @@ impl QueueSender {
 
 impl QueueReceiver {
     /// The next job; `None` when the reader has ended and everything is taken.
-    pub(super) fn next(&self) -> Option<Job> {
-        let job = self.jobs.recv().ok()?;
+    pub(super) fn next(&mut self) -> Option<Job> {
+        let job = loop {
+            match self.batch.next() {
+                Some(job) => break job,
+                None => self.batch = self.batches.recv().ok()?.into_iter(),
+            }
+        };
         self.gauge.bytes.fetch_sub(job.weight(), Ordering::AcqRel);
         self.gauge.jobs.fetch_sub(1, Ordering::AcqRel);
         self.gauge.changed.notify_one();
         Some(job)
+    }
+}
+
+/// What was pushed last still arrives.
+impl Drop for QueueSender {
+    fn drop(&mut self) {
+        // A writer that is gone needs nothing more.
+        let _ = self.send();
     }
 }
 
@@ -130,6 +172,9 @@ impl WriterEnd {
 /// server.
 const LIMIT: usize = 16 << 20;
 const SLOTS: usize = 4096;
+/// What is still in the processor's cache when the writer gets it.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_JOBS: usize = 64;
 /// What a job weighs beside its bytes.
 const JOB_BYTES: usize = 64;
 
@@ -139,19 +184,39 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_waits_for_the_writer_and_a_dead_one_is_noticed() {
-        let (sender, receiver, end) = queue();
+        let (mut sender, mut receiver, end) = queue();
         let megabyte = Bytes::from(vec![0; 1 << 20]);
         for _ in 0..16 {
             sender.push(Job::Data(megabyte.clone())).await.expect("room");
         }
-        let blocked = sender.push(Job::ArchiveEnd);
-        tokio::pin!(blocked);
-        assert!(futures_now(&mut blocked).await.is_none());
-        receiver.next().expect("a job");
-        blocked.await.expect("room again");
+        {
+            let blocked = sender.push(Job::ArchiveEnd);
+            tokio::pin!(blocked);
+            assert!(futures_now(&mut blocked).await.is_none());
+            receiver.next().expect("a job");
+            blocked.await.expect("room again");
+        }
         drop(receiver);
         end.wait().await;
         assert!(sender.push(Job::Data(megabyte)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn jobs_wait_for_others_until_they_are_sent_and_none_is_lost() {
+        let (mut sender, mut receiver, _) = queue();
+        sender.push(Job::ArchiveEnd).await.expect("room");
+        assert!(sender.is_holding_back());
+        sender.send().expect("a writer");
+        assert!(!sender.is_holding_back());
+        assert!(matches!(receiver.next(), Some(Job::ArchiveEnd)));
+        sender.push(Job::Data(Bytes::from(vec![0; BATCH_BYTES]))).await.expect("room");
+        assert!(!sender.is_holding_back(), "it is enough");
+        // What is held back when the reader ends arrives too.
+        sender.push(Job::ArchiveEnd).await.expect("room");
+        drop(sender);
+        assert!(matches!(receiver.next(), Some(Job::Data(_))));
+        assert!(matches!(receiver.next(), Some(Job::ArchiveEnd)));
+        assert!(receiver.next().is_none());
     }
 
     /// What a future is ready with at once.

@@ -1,9 +1,11 @@
 //! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
 //! From the socket to the queue: cuts archives and manifest out of the stream.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
@@ -65,6 +67,10 @@ pub(super) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), Backup
 
 /// One read; larger ones make bursts that hurt when the disk syncs.
 const READ_BUFFER: usize = 256 << 10;
+/// As many as the queue pins when it is full, and some.
+const READ_BUFFERS: usize = 80;
+/// When the server pauses for so long, the writer gets what there is.
+const PAUSE: Duration = Duration::from_millis(5);
 /// Below this much room a buffer is given up for a new one.
 const READ_MIN: usize = 16 << 10;
 
@@ -73,13 +79,13 @@ const READ_MIN: usize = 16 << 10;
 pub(super) async fn copy(
     session: &mut Walsender,
     mut stream: BackupStream,
-    queue: QueueSender,
+    mut queue: QueueSender,
     silence: Duration,
     mut pace: Pace,
     progress: &dyn Progress,
     observe: Observer<'_>,
 ) -> Result<Option<Span>, BackupError> {
-    let reading = read(session, &mut stream, &queue, silence, &mut pace, progress, observe);
+    let reading = read(session, &mut stream, &mut queue, silence, &mut pace, progress, observe);
     let fault = match reading.await {
         Ok(span) => return Ok(Some(span)),
         Err(fault) => fault,
@@ -105,7 +111,7 @@ pub(super) async fn copy(
 async fn read(
     session: &mut Walsender,
     stream: &mut BackupStream,
-    queue: &QueueSender,
+    queue: &mut QueueSender,
     silence: Duration,
     pace: &mut Pace,
     progress: &dyn Progress,
@@ -114,6 +120,7 @@ async fn read(
     let (socket, input) = session.parts();
     let mut span = Open::default();
     let mut done = 0_u64;
+    let mut buffers = Buffers::default();
     loop {
         let before = done;
         while let Some(event) = stream.next(input).map_err(Fault::Wire)? {
@@ -144,10 +151,18 @@ async fn read(
             pace::rest(until).await;
         }
         if input.capacity() - input.len() < READ_MIN {
-            input.reserve(READ_BUFFER);
+            buffers.renew(input);
         }
         let reading = socket.read_buf(input);
-        let count = if span.start.is_some() {
+        let count = if queue.is_holding_back() {
+            match tokio::time::timeout(PAUSE, reading).await {
+                Ok(count) => count,
+                Err(_) => {
+                    queue.send()?;
+                    continue;
+                }
+            }
+        } else if span.start.is_some() {
             tokio::time::timeout(silence, reading).await.map_err(|_| Fault::Silent)?
         } else {
             reading.await
@@ -155,6 +170,31 @@ async fn read(
         if count.map_err(Fault::Socket)? == 0 {
             return Err(Fault::Closed);
         }
+    }
+}
+
+/// Read buffers in turn. One whose bytes are all stored is filled again: fresh memory would have
+/// to be found and cleared by the kernel, a page at a time.
+#[derive(Debug, Default)]
+struct Buffers(VecDeque<BytesMut>);
+
+impl Buffers {
+    /// Makes room in the input; what is in it stays.
+    fn renew(&mut self, input: &mut BytesMut) {
+        let mut oldest = self.0.pop_front();
+        let is_free = oldest.as_mut().is_some_and(|buffer| buffer.try_reclaim(READ_BUFFER));
+        let mut next = match oldest {
+            Some(buffer) if is_free => buffer,
+            // Still in use. More than this the queue does not hold: then it is one of another size.
+            Some(buffer) if self.0.len() < READ_BUFFERS => {
+                self.0.push_front(buffer);
+                BytesMut::with_capacity(READ_BUFFER)
+            }
+            _ => BytesMut::with_capacity(READ_BUFFER),
+        };
+        next.extend_from_slice(input);
+        input.clear();
+        self.0.push_back(std::mem::replace(input, next));
     }
 }
 
@@ -196,5 +236,41 @@ impl Open {
 impl From<WriterGone> for Fault {
     fn from(_: WriterGone) -> Fault {
         Fault::WriterGone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_buffer_is_filled_again_when_its_bytes_are_stored_and_not_before() {
+        let (mut buffers, mut input) = (Buffers::default(), BytesMut::with_capacity(64));
+        input.extend_from_slice(b"head");
+        buffers.renew(&mut input);
+        assert_eq!(&input[..], b"head");
+        // The first one is of another size; it is forgotten in time.
+        for _ in 0..=READ_BUFFERS {
+            buffers.renew(&mut input);
+        }
+        let first = input.as_ptr();
+        input.resize(READ_BUFFER, 1);
+        let stored = input.split().freeze();
+        buffers.renew(&mut input);
+        let mut seen_while_stored = Vec::new();
+        for _ in 0..READ_BUFFERS / 2 {
+            seen_while_stored.push(input.as_ptr());
+            buffers.renew(&mut input);
+        }
+        assert!(!seen_while_stored.contains(&first));
+        assert!(stored[4..].iter().all(|&byte| byte == 1));
+        drop(stored);
+        let mut seen = Vec::new();
+        for _ in 0..2 * READ_BUFFERS {
+            seen.push(input.as_ptr());
+            buffers.renew(&mut input);
+        }
+        assert!(seen.contains(&first), "it is never used again");
+        assert!(buffers.0.len() <= READ_BUFFERS + 1);
     }
 }

@@ -80,7 +80,7 @@ impl Writer {
     }
 
     /// Takes jobs until the reader ends.
-    pub(super) fn run(mut self, jobs: &QueueReceiver) -> Result<Stored, BackupError> {
+    pub(super) fn run(mut self, jobs: &mut QueueReceiver) -> Result<Stored, BackupError> {
         while let Some(job) = jobs.next() {
             match job {
                 Job::Data(bytes) => {

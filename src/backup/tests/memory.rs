@@ -122,8 +122,8 @@ fn name(number: u32) -> String {
 }
 
 /// An archive of empty files, and the manifest that lists them, as the reader would queue them.
-async fn send(sender: QueueSender) {
-    let push = async |job| sender.push(job).await.expect("the writer takes it");
+async fn send(mut sender: QueueSender) {
+    let mut push = async |job| sender.push(job).await.expect("the writer takes it");
     push(Job::Archive { name: "base.tar".to_owned(), tablespace: None }).await;
     let mut piece = BytesMut::new();
     for number in 0..FILES {
@@ -162,7 +162,7 @@ async fn send(sender: QueueSender) {
 }
 
 fn back_up_a_million_files() -> Result<(), BackupError> {
-    let (sender, receiver, _) = queue();
+    let (sender, mut receiver, _) = queue();
     let reader = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(send(sender));
@@ -171,7 +171,7 @@ fn back_up_a_million_files() -> Result<(), BackupError> {
     let pages = PageChecker::new(PageLayout::usual(PageSize::DEFAULT), false);
     let members = Members::new(Algorithm::Crc32c, pages);
     let writer = Writer::new(disk, "/data".into(), Form::Archives(None), members);
-    let stored = writer.run(&receiver)?;
+    let stored = writer.run(&mut receiver)?;
     reader.join().expect("it sent everything");
     let manifest = stored.manifest.expect("a manifest")?;
     assert_eq!(manifest.files.len(), FILES as usize);

@@ -52,7 +52,7 @@ fn stored(disk: &ModelDisk, sample: &Sample) -> Result<Stored, BackupError> {
 
 fn stored_as(disk: &ModelDisk, sample: &Sample, form: Form) -> Result<Stored, BackupError> {
     let data = places::create(disk, &layout(), id())?;
-    let (sender, receiver, _) = queue();
+    let (mut sender, mut receiver, _) = queue();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         for job in sample.jobs() {
@@ -60,7 +60,7 @@ fn stored_as(disk: &ModelDisk, sample: &Sample, form: Form) -> Result<Stored, Ba
         }
     });
     drop(sender);
-    Writer::new(Arc::new(disk.clone()), data, form, members()).run(&receiver)
+    Writer::new(Arc::new(disk.clone()), data, form, members()).run(&mut receiver)
 }
 
 fn members() -> Members {

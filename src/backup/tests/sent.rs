@@ -20,7 +20,7 @@ fn stored_sent(
 ) -> Result<Stored, BackupError> {
     let algorithm = form.sent().expect("it comes compressed").algorithm;
     let data = places::create(disk, &layout(), id())?;
-    let (sender, receiver, _) = queue();
+    let (mut sender, mut receiver, _) = queue();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         for job in sample.compressed_jobs(algorithm, damage) {
@@ -28,7 +28,7 @@ fn stored_sent(
         }
     });
     drop(sender);
-    Writer::new(Arc::new(disk.clone()), data, form, members()).run(&receiver)
+    Writer::new(Arc::new(disk.clone()), data, form, members()).run(&mut receiver)
 }
 
 #[test]
