@@ -29,6 +29,7 @@ mod refusals;
 mod receiving;
 mod backing_up;
 mod damaged_pages;
+mod chains;
 mod incrementals;
 mod failover;
 mod receive_wal;

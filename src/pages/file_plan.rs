@@ -4,12 +4,19 @@
 //! (its truncation length). Each block comes from the newest backup that holds it; the first
 //! whole file on the way ends the search, and what nobody holds is zeros. Source: manual,
 //! `pg_combinebackup`; `src/bin/pg_combinebackup/reconstruct.c`.
+//!
+//! Each older incremental file also says how long the file was, and what lay behind its end then is
+//! not taken from before it: a block that is there again and that no newer backup brings was added
+//! as zeros, of which WAL says nothing (`COPY` adds more pages than it fills). An even older backup
+//! has at that place what was cut off. `pg_combinebackup` takes it, and deleted rows are back.
 
 use super::IncrementalHeader;
 
 /// The blocks of a file that are to be found in older backups.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FilePlan {
+    /// Of the result.
+    length: u32,
     /// Blocks from this one on are not taken from older backups.
     truncation: u32,
     /// One bit for each block below: 1 when a newer backup has given it. Empty while none has:
@@ -22,8 +29,8 @@ pub struct FilePlan {
 impl FilePlan {
     /// What is left to be found when the newest backup has given its blocks.
     pub fn new(newest: &IncrementalHeader) -> FilePlan {
-        let truncation = newest.truncation_blocks;
-        let mut plan = FilePlan { truncation, given: Vec::new(), missing: truncation };
+        let (length, truncation) = (newest.result_blocks(), newest.truncation_blocks);
+        let mut plan = FilePlan { length, truncation, given: Vec::new(), missing: truncation };
         for &block in &newest.blocks {
             plan.give(block);
         }
@@ -38,7 +45,16 @@ impl FilePlan {
     /// Whether no newer backup has given a block, so that a whole file of `blocks` blocks is
     /// the result as it is.
     pub fn is_exactly(&self, blocks: u64) -> bool {
-        self.given.is_empty() && u64::from(self.truncation) == blocks
+        let whole = u64::from(self.truncation) == blocks && u64::from(self.length) == blocks;
+        self.given.is_empty() && whole
+    }
+
+    /// An older incremental file has given what it has, and says where the file ended: nothing
+    /// behind that is taken from before it.
+    pub fn end_at(&mut self, blocks: u32) {
+        let cut = (blocks..self.truncation).filter(|&block| self.wants(block)).count();
+        self.missing -= cut as u32;
+        self.truncation = self.truncation.min(blocks);
     }
 
     /// Whether a block is to be taken from the backup that is being read.

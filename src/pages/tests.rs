@@ -285,4 +285,28 @@ fn each_block_is_taken_from_the_newest_backup_that_has_it_and_none_behind_the_cu
     assert!(FilePlan::new(&unchanged).is_exactly(5));
     assert!(!FilePlan::new(&unchanged).is_exactly(6));
     assert!(FilePlan::new(&IncrementalHeader::default()).is_complete());
+    // The last block of the result is in no older file.
+    let longer = IncrementalHeader { truncation_blocks: 5, blocks: vec![7] };
+    assert!(!FilePlan::new(&longer).is_exactly(5));
+}
+
+#[test]
+fn what_lay_behind_the_end_of_an_older_file_is_not_taken_from_before_it() {
+    let newest = IncrementalHeader { truncation_blocks: 100, blocks: vec![80] };
+    let mut plan = FilePlan::new(&newest);
+    plan.end_at(70);
+    assert!(plan.wants(69) && !plan.wants(70) && !plan.wants(99));
+    plan.end_at(90);
+    assert!(!plan.wants(70), "an even older file may have been longer");
+    let mut taken = 0;
+    let each = &mut |_, count| -> Result<(), ()> {
+        taken += count;
+        Ok(())
+    };
+    plan.take(0, 100, each).expect("nothing fails");
+    assert!(plan.is_complete());
+    assert_eq!(taken, 70);
+    let mut shrunk = FilePlan::new(&IncrementalHeader { truncation_blocks: 9, blocks: vec![] });
+    shrunk.end_at(5);
+    assert!(!shrunk.is_exactly(5), "four blocks of zeros follow");
 }

@@ -42,6 +42,8 @@ struct OpenBlocks {
     combined: CombinedFile,
     blocks: Blocks,
     incremental: bool,
+    /// Where the file ended, in blocks, as an incremental one says.
+    end: Option<u32>,
     /// The result is this file as it is.
     exactly: bool,
     hasher: Option<Hasher>,
@@ -86,6 +88,7 @@ impl<'t, 'd> Older<'t, 'd> {
             name,
             combined,
             incremental,
+            end: None,
         }))
     }
 
@@ -99,6 +102,9 @@ impl<'t, 'd> Older<'t, 'd> {
         if let Some(hasher) = hasher {
             let checksum = self.check.end(&listed, hasher)?;
             combined.checksum = checksum.filter(|_| open.exactly);
+        }
+        if let Some((plan, end)) = combined.plan.as_mut().zip(open.end) {
+            plan.end_at(end);
         }
         // A whole file ends the search: what it lacks is zeros.
         let found_all = combined.plan.as_ref().is_none_or(|plan| plan.is_complete());
@@ -152,13 +158,16 @@ impl Members for Older<'_, '_> {
                 Ok(())
             }
             Some(Open::Blocks(open)) => {
-                let OpenBlocks { combined, blocks, hasher, file, listed, .. } = open.as_mut();
+                let OpenBlocks { combined, blocks, hasher, file, listed, end, .. } = open.as_mut();
                 if let Some(hasher) = hasher {
                     hasher.update(bytes);
                 }
                 let Some(plan) = &mut combined.plan else { return Ok(()) };
                 let filled = blocks.push(bytes, &mut |piece| match piece {
-                    Piece::Header(_) => Ok(()),
+                    Piece::Header(header) => {
+                        *end = Some(header.truncation_blocks);
+                        Ok(())
+                    }
                     Piece::Run { first, bytes } => fill(file.as_ref(), plan, first, bytes),
                 });
                 filled.map_err(|fault| fault.of(listed, &self.source))
