@@ -40,8 +40,11 @@ pub struct FrameLengths {
 const SKIPPABLE: u32 = 0x184D_2A5E;
 const SEEKABLE: u32 = 0x8F92_EAB1;
 const SEEK_FOOTER: usize = 9;
-/// More than this in one frame is not read by an index, but in one go.
-const FRAME_MAX: u32 = 64 << 20;
+/// Bytes of a frame, packed or plain. Each thread of a reader holds one in memory, twice; this
+/// program writes frames of a quarter of it.
+const FRAME_MAX: u32 = 16 << 20;
+/// Bytes of a table: eight million frames, which of this program's are 32 TiB.
+const TABLE_MAX: u64 = 64 << 20;
 
 /// A gzip header with an extra field; behind it come its length and subfields.
 const GZIP_EXTRA: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
@@ -74,9 +77,11 @@ impl FrameIndex {
         self.frames.iter().map(|frame| u64::from(frame.plain)).sum()
     }
 
-    /// What is to stand behind the last frame.
+    /// What is to stand behind the last frame: nothing, where the table would be longer than
+    /// any that is read. Such a file is read from its beginning only.
     pub(super) fn render(&self, codec: Codec) -> Vec<u8> {
         match codec {
+            _ if self.frames.len() as u64 * 8 > TABLE_MAX => Vec::new(),
             Codec::Gzip => self.render_gzip(),
             _ => self.render_seek_table(),
         }
@@ -86,7 +91,7 @@ impl FrameIndex {
         let length = self.frames.len() * 8 + SEEK_FOOTER;
         let mut bytes = Vec::with_capacity(length + 8);
         bytes.extend(SKIPPABLE.to_le_bytes());
-        // Of a file of two thousand terabytes this would not be true any more.
+        // No more than `TABLE_MAX`.
         bytes.extend((length as u32).to_le_bytes());
         push_table(&mut bytes, &self.frames);
         bytes.extend((self.frames.len() as u32).to_le_bytes());
@@ -115,7 +120,8 @@ impl FrameIndex {
     /// beginning only.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read; or a frame has more than 16 MiB, or the table more than 64 MiB:
+    /// who reads by it would need as much memory.
     pub(super) fn find(
         codec: Codec,
         length: u64,
@@ -126,12 +132,31 @@ impl FrameIndex {
             Codec::Zstd | Codec::Lz4 => find_seek_table(length, read)?,
             _ => None,
         };
-        Ok(found.and_then(|(frames, behind)| {
-            let packed: u64 = frames.iter().map(|frame| u64::from(frame.packed)).sum();
-            let is_small = |frame: &FrameLengths| frame.packed.max(frame.plain) <= FRAME_MAX;
-            let whole = packed.checked_add(behind) == Some(length);
-            (whole && frames.iter().all(is_small)).then_some(FrameIndex { frames })
-        }))
+        let Some((frames, behind)) = found else { return Ok(None) };
+        let packed: u64 = frames.iter().map(|frame| u64::from(frame.packed)).sum();
+        if packed.checked_add(behind) != Some(length) {
+            return Ok(None);
+        }
+        let largest = frames.iter().map(|frame| frame.packed.max(frame.plain)).max();
+        match largest.filter(|&bytes| bytes > FRAME_MAX) {
+            Some(bytes) => Err(too_large("a frame", bytes.into(), FRAME_MAX.into())),
+            None => Ok(Some(FrameIndex { frames })),
+        }
+    }
+}
+
+fn too_large(what: &str, bytes: u64, most: u64) -> io::Error {
+    io::Error::other(format!(
+        "{what} has {bytes} bytes, and no more than {most} are read; unpack it \
+         with the program of its codec, and leave the result in its place without the suffix"
+    ))
+}
+
+/// Refuses a table that would take too much memory.
+fn check_table(bytes: u64) -> io::Result<()> {
+    match bytes > TABLE_MAX {
+        true => Err(too_large("the list of frames", bytes, TABLE_MAX)),
+        false => Ok(()),
     }
 }
 
@@ -154,13 +179,15 @@ fn find_seek_table(length: u64, read: ReadAt<'_>) -> io::Result<Found> {
     let table = u64::from(u32_at(&footer, 0)) * entry;
     let behind = table + SEEK_FOOTER as u64 + 8;
     let Some(at) = length.checked_sub(behind) else { return Ok(None) };
-    let mut bytes = vec![0; table as usize + 8];
-    read(&mut bytes, at)?;
-    let (head, table) = bytes.split_at(8);
-    if u32_at(head, 0) != SKIPPABLE || u64::from(u32_at(head, 4)) + 8 != behind {
+    let mut head = [0; 8];
+    read(&mut head, at)?;
+    if u32_at(&head, 0) != SKIPPABLE || u64::from(u32_at(&head, 4)) + 8 != behind {
         return Ok(None);
     }
-    Ok(Some((table.chunks_exact(entry as usize).map(lengths).collect(), behind)))
+    check_table(table)?;
+    let mut bytes = vec![0; table as usize];
+    read(&mut bytes, at + 8)?;
+    Ok(Some((bytes.chunks_exact(entry as usize).map(lengths).collect(), behind)))
 }
 
 fn find_gzip(length: u64, read: ReadAt<'_>) -> io::Result<Found> {
@@ -177,6 +204,7 @@ fn find_gzip(length: u64, read: ReadAt<'_>) -> io::Result<Found> {
     let Some(at) = length.checked_sub(behind).filter(|_| behind == expected as u64) else {
         return Ok(None);
     };
+    check_table(count as u64 * 8)?;
     let mut bytes = vec![0; expected - GZIP_FOOTER];
     read(&mut bytes, at)?;
     let mut frames = Vec::with_capacity(count);
@@ -231,12 +259,17 @@ mod tests {
     use super::*;
 
     fn find(codec: Codec, file: &[u8]) -> Option<FrameIndex> {
+        look(codec, file, 0).expect("readable")
+    }
+
+    /// Looks into a file of which only what follows `before` bytes is held in memory.
+    fn look(codec: Codec, file: &[u8], before: u64) -> io::Result<Option<FrameIndex>> {
         let read = |buffer: &mut [u8], at: u64| {
-            let at = at as usize;
+            let at = (at - before) as usize;
             buffer.copy_from_slice(&file[at..at + buffer.len()]);
             Ok(())
         };
-        FrameIndex::find(codec, file.len() as u64, &read).expect("readable")
+        FrameIndex::find(codec, before + file.len() as u64, &read)
     }
 
     fn index(frames: usize) -> FrameIndex {
@@ -285,13 +318,56 @@ mod tests {
                 for bit in 0..8 {
                     let mut file = file.clone();
                     file[at] ^= 1 << bit;
-                    // Of a plain length nothing is known until the frame is unpacked.
-                    if let Some(found) = find(codec, &file) {
-                        let same = found.frames.iter().zip(&index.frames);
-                        assert!(same.clone().all(|(a, b)| a.packed == b.packed), "{codec} {at}");
+                    // Of a plain length nothing is known until the frame is unpacked, unless
+                    // it is larger than any.
+                    match look(codec, &file, 0) {
+                        Ok(None) => {}
+                        Ok(Some(found)) => {
+                            let mut same = found.frames.iter().zip(&index.frames);
+                            assert!(same.all(|(a, b)| a.packed == b.packed), "{codec} {at}");
+                        }
+                        Err(error) => {
+                            assert!(error.to_string().contains("a frame has"), "{codec} {error}");
+                        }
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_frame_or_a_list_that_would_take_too_much_memory_is_refused_and_named() {
+        let most = FRAME_MAX as usize;
+        for codec in [Codec::Zstd, Codec::Lz4, Codec::Gzip] {
+            for (packed, plain) in [(most, most), (most + 1, 1), (1, most + 1)] {
+                let mut index = FrameIndex::default();
+                index.push(packed, plain).expect("it fits");
+                let found = look(codec, &index.render(codec), packed as u64);
+                match found {
+                    Ok(found) => assert_eq!((found, packed), (Some(index), most)),
+                    Err(error) => {
+                        assert!(packed.max(plain) > most, "{error}");
+                        let said = "a frame has 16777217 bytes, and no more than 16777216";
+                        assert!(error.to_string().contains(said), "{error}");
+                    }
+                }
+            }
+            let count = TABLE_MAX as usize / 8;
+            let mut index =
+                FrameIndex { frames: vec![FrameLengths { packed: 0, plain: 0 }; count] };
+            let listed = index.render(codec);
+            assert_eq!(find(codec, &listed).map(|found| found.frames.len()), Some(count));
+            index.frames.push(FrameLengths { packed: 0, plain: 0 });
+            assert!(index.render(codec).is_empty(), "what is not read is not written");
+        }
+        let count = TABLE_MAX as u32 / 8 + 1;
+        let mut forged = vec![0; count as usize * 8 + 8];
+        forged[..4].copy_from_slice(&SKIPPABLE.to_le_bytes());
+        forged[4..8].copy_from_slice(&(count * 8 + SEEK_FOOTER as u32).to_le_bytes());
+        forged.extend(count.to_le_bytes());
+        forged.push(0);
+        forged.extend(SEEKABLE.to_le_bytes());
+        let error = look(Codec::Zstd, &forged, 0).expect_err("too long").to_string();
+        assert!(error.contains("the list of frames has 67108872 bytes"), "{error}");
     }
 }
