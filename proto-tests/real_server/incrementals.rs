@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tapster::manifest::{Hasher, Manifest};
 
-use super::scratch::give_to_server;
+use super::scratch::{give_to_server, wait_until};
 use super::stock_tools::{assert_as_stock_tools, keeps_visibility_maps};
 use super::tables::assert_same_tables;
 use super::{Cluster, Stop, Tapster};
@@ -322,6 +323,46 @@ fn summaries_that_are_gone_fail_the_backup_and_its_parent_has_no_child() {
     assert_eq!(key(&info(&tapster, &parent), "children_backup_ids"), "None");
     let failed = ids(&tapster).pop().expect("a record");
     assert_eq!(key(&info(&tapster, &failed), "status"), "FAILED");
+}
+
+#[test]
+fn a_backup_fails_when_one_that_it_stands_on_is_deleted_while_it_is_taken() {
+    let cluster = cluster(17);
+    let tapster = Tapster::new();
+    configure(&tapster, &cluster, "none");
+    tapster.ok(&["backup", "main"]);
+    tapster.ok(&["backup", "--incremental", "latest", "main"]);
+    let [full, parent] = &ids(&tapster)[..] else { panic!("two backups") };
+    let meta = tapster.server("main").join("meta");
+    let record = meta.join(format!("{full}-backup.info"));
+    // A deletion of Barman's begins with a mark, and ends with the removal of the record.
+    for (deleted, is_gone) in [(parent, false), (full, false), (full, true)] {
+        cluster.sql("UPDATE still SET n = n");
+        let arguments = ["backup", "--bwlimit", "1024", "--incremental", parent, "main"];
+        let mut backup = tapster.spawn(&arguments);
+        let sends = "SELECT count(*) FROM pg_stat_replication WHERE state = 'backup'";
+        wait_until(
+            "the copy",
+            Duration::from_secs(60),
+            || (cluster.value(sends) == "1").then_some(()),
+            || backup.output(),
+        );
+        let mark = meta.join(format!("{deleted}-delete_this"));
+        match is_gone {
+            true => fs::remove_file(&record).expect("removed"),
+            false => fs::write(&mark, "").expect("marked"),
+        }
+        assert_eq!(backup.wait(), 1, "{}", backup.output());
+        let sentence = format!("backup {deleted} was deleted meanwhile");
+        assert!(backup.output().contains(&sentence), "{}", backup.output());
+        let child = ids(&tapster).pop().expect("a record");
+        assert_eq!(key(&info(&tapster, &child), "status"), "FAILED");
+        assert_eq!(key(&info(&tapster, parent), "children_backup_ids"), "None");
+        if !is_gone {
+            fs::remove_file(&mark).expect("unmarked");
+        }
+    }
+    assert!(!record.exists(), "what is deleted is not written anew");
 }
 
 #[test]

@@ -67,6 +67,64 @@ fn a_dry_run_names_everything_that_stands_in_the_way_and_fails() {
     assert!(!seen.stdout.contains("Nothing stands in the way"), "{seen}");
 }
 
+#[test]
+fn a_dry_run_says_form_and_parent_and_what_keeps_the_server_from_giving_them() {
+    let cluster = Cluster::builder(17).setting("summarize_wal", "on").start();
+    let tapster = Tapster::new();
+    let options = Tapster::server_options(&cluster);
+    let packed = "backup_compression = gzip\nbackup_compression_location = server\n";
+    tapster.write_server("main", &(options.clone() + packed));
+    let dry = ["backup", "--dry-run", "--incremental", "latest", "main"];
+    let seen = tapster.refused(&dry);
+    assert!(seen.stderr.contains("there can be no incremental backup"), "{seen}");
+    assert!(seen.stdout.contains("  Type                   : incremental\n"), "{seen}");
+    tapster.ok(&["backup", "main"]);
+    let id = tapster.ok(&["list-backups", "--minimal", "main"]).stdout.trim().to_owned();
+    let seen = tapster.ok(&dry).stdout;
+    let parent = format!("  Type                   : incremental, continues backup {id}\n");
+    let form = "  Format                 : tar, compressed with gzip by the server\n";
+    assert!(seen.contains(&parent) && seen.contains(form), "{seen}");
+    let seen = tapster.ok(&[&["-f", "json"][..], &dry].concat()).stdout;
+    let seen: Value = serde_json::from_str(&seen).expect("JSON");
+    for (key, value) in [
+        ("type", "incremental"),
+        ("parent", &id),
+        ("format", "tar"),
+        ("compression", "gzip"),
+        ("compression_location", "server"),
+    ] {
+        assert_eq!(seen["main"][key], value, "{key}: {seen}");
+    }
+    let meta = tapster.server("main").join("meta").join(format!("{id}-backup.info"));
+    let record = fs::read_to_string(&meta).expect("a record");
+    let orphan = record.replace("parent_backup_id=None", "parent_backup_id=20200101T000000");
+    fs::write(&meta, orphan).expect("written");
+    let seen = tapster.refused(&dry).stderr;
+    assert!(seen.contains("stands on backup 20200101T000000"), "{seen}");
+    fs::write(&meta, record).expect("written");
+    cluster.sql("ALTER SYSTEM SET summarize_wal = off");
+    cluster.reload();
+    let seen = tapster.refused(&dry).stderr;
+    assert!(seen.contains("summarize_wal is off") && seen.contains("\n  try: "), "{seen}");
+    let full = tapster.ok(&["backup", "--dry-run", "main"]).stdout;
+    assert!(full.contains("  Type                   : full\n"), "{full}");
+
+    // This one was built without.
+    let zstd = packed.replace("gzip", "zstd");
+    tapster.write_server("main", &(options + &zstd));
+    for options in [&["--dry-run"][..], &[]] {
+        let seen = tapster.refused(&[&["backup"][..], options, &["main"]].concat()).stderr;
+        assert!(seen.contains("the server was built without zstd"), "{seen}");
+        assert!(seen.contains("try: set backup_compression_location = client"), "{seen}");
+    }
+
+    let old = Cluster::start(14);
+    tapster.write_server("old", &(Tapster::server_options(&old) + packed));
+    let seen = tapster.refused(&["backup", "--dry-run", "--incremental", "latest", "old"]).stderr;
+    assert!(seen.contains("the server cannot compress the backup"), "{seen}");
+    assert!(seen.contains("takes no incremental backups, which came with 17"), "{seen}");
+}
+
 /// The objects that a backup says while it runs.
 fn progress(tapster: &Tapster, options: &[&str]) -> Vec<Value> {
     let arguments = [&["backup", "--progress", "json"][..], options, &["main"]].concat();

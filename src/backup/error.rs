@@ -5,7 +5,7 @@ use std::io;
 use super::parent::ParentError;
 use super::verdict::Differences;
 use crate::archive::ArchiveError;
-use crate::codec::FramingError;
+use crate::codec::{Codec, FramingError};
 use crate::conninfo::ConninfoError;
 use crate::disk::{DiskError, LockError};
 use crate::manifest::ManifestError;
@@ -31,6 +31,9 @@ pub enum BackupError {
         /// What works instead.
         instead: &'static str,
     },
+    /// What the server was to compress with is not in its build.
+    #[error("the server was built without {0}")]
+    NotBuilt(Codec),
     /// Archives cannot be packed like that.
     #[error(transparent)]
     Framing(#[from] FramingError),
@@ -241,6 +244,9 @@ impl BackupError {
     pub fn hint(&self) -> Option<String> {
         match self {
             BackupError::Unsupported { instead, .. } => Some((*instead).to_owned()),
+            BackupError::NotBuilt(_) => Some(
+                "set backup_compression_location = client, or backup_compression = gzip".to_owned(),
+            ),
             BackupError::Framing(error) => Some(error.hint()),
             BackupError::NotConfigured(option) => {
                 Some(format!("set {option} in the server's section of the configuration"))

@@ -19,6 +19,10 @@ pub(super) struct SqlFacts {
     included_files: Option<Vec<String>>,
     tablespaces: Vec<Tablespace>,
     pub(super) summarize_wal: Option<bool>,
+    /// What WAL can be compressed with, from 15 on: of lz4 and zstd those that the server was
+    /// built with, which are the ones for base backups too (`wal_compression_options` in its
+    /// source `guc_tables.c`).
+    pub(super) wal_codecs: Option<Vec<String>>,
     /// `segment_size`, in blocks.
     pub(super) segment_blocks: Option<u32>,
     /// Sum of all tablespaces in bytes.
@@ -32,6 +36,8 @@ pub(super) struct SqlFacts {
 const SETTINGS: &str = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN \
     ('data_directory', 'config_file', 'hba_file', 'ident_file', 'summarize_wal', \
     'segment_size')";
+const WAL_CODECS: &str = "SELECT unnest(enumvals) FROM pg_catalog.pg_settings \
+    WHERE name = 'wal_compression' AND vartype = 'enum'";
 const INCLUDED: &str = "SELECT DISTINCT sourcefile FROM pg_catalog.pg_settings \
     WHERE sourcefile IS NOT NULL AND sourcefile NOT IN \
     (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'config_file') ORDER BY 1";
@@ -66,6 +72,9 @@ impl SqlFacts {
                 _ => facts.summarize_wal = setting.as_ref().map(|setting| setting == "on"),
             }
         }
+        let codecs = sql.rows("look at the compression of WAL", WAL_CODECS).await?;
+        let codecs: Vec<String> = codecs.into_iter().flatten().flatten().collect();
+        facts.wal_codecs = (!codecs.is_empty()).then_some(codecs);
         let included = sql.rows("look for included files", INCLUDED).await?;
         let included: Vec<String> = included.into_iter().flatten().flatten().collect();
         facts.included_files = (!included.is_empty()).then_some(included);

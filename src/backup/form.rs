@@ -1,5 +1,7 @@
 //! How a backup is sent and stored.
 
+use std::fmt;
+
 use crate::codec::{Codec, Framing};
 use crate::repository::backup_info::BackupCompression;
 use crate::wire::{Compression, CompressionAlgorithm};
@@ -52,6 +54,24 @@ impl Form {
         }
     }
 
+    /// `plain` for a directory, `tar` for archives: Barman's words.
+    pub fn format(self) -> &'static str {
+        if self.is_directory() { "plain" } else { "tar" }
+    }
+
+    /// What compresses it, on the way or for good.
+    pub fn codec(self) -> Option<Codec> {
+        match self {
+            Form::Archives(framing) => framing.map(Framing::codec),
+            Form::Directory(_) | Form::AsSent(_) => self.sent().map(Sent::codec),
+        }
+    }
+
+    /// Who compresses it, `client` or `server`: Barman's words.
+    pub fn location(self) -> Option<&'static str> {
+        self.codec().map(|_| if self.sent().is_some() { "server" } else { "client" })
+    }
+
     /// The same, as an option of BASE_BACKUP.
     pub(super) fn compression(self) -> Option<Compression> {
         let Sent { algorithm, level, workers } = self.sent()?;
@@ -81,5 +101,17 @@ impl Form {
             Some(Codec::Zstd) => BackupCompression::Zstd,
             Some(_) => BackupCompression::Lz4,
         })
+    }
+}
+
+/// In words, for who is told how a backup would be stored.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.format())?;
+        match (self.location(), self.codec()) {
+            (Some("server"), Some(codec)) => write!(f, ", compressed with {codec} by the server"),
+            (_, Some(codec)) => write!(f, ", compressed with {codec} here"),
+            (_, None) => Ok(()),
+        }
     }
 }

@@ -102,6 +102,9 @@ pub enum ParentError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// Somebody has deleted what an incremental backup stands on while it was taken.
+    #[error("backup {0} was deleted meanwhile, or its deletion has begun")]
+    Deleted(BackupId),
     /// A backup that it stands on itself is gone.
     #[error("backup {id} stands on backup {missing}, which is not there or not DONE")]
     BrokenChain {
@@ -241,19 +244,52 @@ impl Parent {
     }
 
     /// Enters a backup as this one's child, durably. To be done before the child counts: who
-    /// deletes the parent must know of it.
+    /// deletes the parent must know of it. It may be gone already, which is looked at before, so
+    /// that its record is not made anew, and behind, when a deletion that begins knows.
     pub(super) fn adopt(
         &self,
         disk: &dyn Disk,
         layout: &ServerLayout,
         child: BackupId,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<(), BackupError> {
+        check_standing(disk, layout, self.info.id)?;
         let mut info = BackupInfo::read(disk, layout, self.info.id)?;
         if !info.children_backup_ids.contains(&child) {
             info.children_backup_ids.push(child);
             info.write(disk, layout)?;
         }
-        Ok(())
+        check_standing(disk, layout, self.info.id)
+    }
+}
+
+/// Makes sure that a backup and all below it are there still, and nobody has begun to delete
+/// one.
+///
+/// Barman's `delete` waits for the server's backup lock, but its retention (`barman cron`) takes
+/// the lock of the obsolete backup alone. A backup that held that one would keep every restore
+/// of its ancestors waiting, which takes it as well: so there is no lock here, but a look.
+pub(super) fn check_standing(
+    disk: &dyn Disk,
+    layout: &ServerLayout,
+    parent: BackupId,
+) -> Result<(), BackupError> {
+    let mut id = parent;
+    loop {
+        let info = match BackupInfo::read(disk, layout, id) {
+            Err(RepositoryError::Disk(error)) if error.is_absent() => None,
+            result => Some(result?),
+        };
+        let info = info.filter(|info| info.status == BackupStatus::Done);
+        let info = info.ok_or(ParentError::Deleted(id))?;
+        let data = layout.existing_data(disk, id)?;
+        if disk.stat(&layout.delete_marker(id))?.is_some() || disk.stat(&data)?.is_none() {
+            return Err(ParentError::Deleted(id).into());
+        }
+        match info.parent_backup_id {
+            Some(below) if below < id => id = below,
+            Some(missing) => return Err(ParentError::BrokenChain { id, missing }.into()),
+            None => return Ok(()),
+        }
     }
 }
 

@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use super::error::SLOT_REMEDY;
+use super::form::Form;
 use super::run::Plan;
 use super::session::Session;
+use super::{parent, wishes};
 use crate::disk::{Disk, LockError, LockFile};
 use crate::net::Walsender;
 use crate::output::Failure;
 use crate::repository::backup_info::Tablespace;
-use crate::repository::{Identity, Lock, RepositoryError};
+use crate::repository::{BackupId, Identity, Lock, RepositoryError};
 use crate::wire::ServerVersion;
 
 /// What a backup would be like.
@@ -18,6 +20,12 @@ use crate::wire::ServerVersion;
 pub struct Rehearsal {
     /// The server; `None` when it cannot be asked.
     pub server: Option<ServerSeen>,
+    /// How it would be stored.
+    pub form: Form,
+    /// Whether it would continue another one.
+    pub incremental: bool,
+    /// That one; `None` for a full backup, or when there is none to be continued.
+    pub parent: Option<BackupId>,
     /// Where its directory would be made.
     pub base: PathBuf,
     /// Who would receive its WAL.
@@ -81,36 +89,31 @@ pub async fn rehearse(plan: &Plan) -> Rehearsal {
             WalSource::Own
         }
     };
-    let session = match Session::open(plan).await {
+    let mut session = match Session::open(plan).await {
         Ok(session) => Some(session),
         Err(error) => {
             in_the_way("the server cannot be asked for a backup", &error, error.hint());
             None
         }
     };
-    if let Some(session) = &session {
+    let mut parent = None;
+    if let Some(session) = &mut session {
         if let Err(error) = belongs(plan, session) {
             in_the_way("the repository is not this server's", &error, error.hint());
         }
-        let own_slot = wal == WalSource::Own || !session.receiver_keeps_wal;
-        // All at once, as a backup has them.
-        let mut open = Vec::new();
-        for (is_needed, what) in [
-            (wal == WalSource::Own, "there is no further connection for WAL"),
-            (own_slot, "there is no further connection for the slot that keeps WAL"),
-        ] {
-            if !is_needed {
-                continue;
-            }
-            match Walsender::connect(&plan.streaming, &plan.application_name).await {
-                Ok(walsender) => open.push(walsender),
-                Err(error) => in_the_way(what, &error, error.hint()),
+        let codecs = session.sql.wal_codecs.as_deref();
+        if let Err(error) = wishes::check_server(plan.form, session.facts.version, codecs) {
+            in_the_way("the server cannot compress the backup", &error, error.hint());
+        }
+        if let Some(word) = &plan.incremental {
+            match parent::find(plan, session, word).await {
+                Ok(found) => parent = Some(found.info.id),
+                Err(error) => {
+                    in_the_way("there can be no incremental backup", &error, error.hint());
+                }
             }
         }
-        if own_slot && session.sql.free_slots.is_some_and(|free| free <= 0) {
-            let what = "no replication slot is free to keep the WAL of the backup";
-            obstacles.push(Failure::new(what).hint(SLOT_REMEDY.to_owned()));
-        }
+        obstacles.extend(connections(plan, session, wal).await);
     }
     let base = plan.layout.base().to_owned();
     let above = existing(disk, &base);
@@ -132,7 +135,32 @@ pub async fn rehearse(plan: &Plan) -> Rehearsal {
         data_checksums: session.facts.data_checksums,
         tablespaces: session.sql.tablespaces().to_vec(),
     });
-    Rehearsal { server, base, wal, bytes, free, obstacles }
+    let (form, incremental) = (plan.form, plan.incremental.is_some());
+    Rehearsal { server, form, incremental, parent, base, wal, bytes, free, obstacles }
+}
+
+/// Whether the server has room for all that a backup needs of it at once.
+async fn connections(plan: &Plan, session: &Session, wal: WalSource) -> Vec<Failure> {
+    let mut obstacles = Vec::new();
+    let own_slot = wal == WalSource::Own || !session.receiver_keeps_wal;
+    let mut open = Vec::new();
+    for (is_needed, what) in [
+        (wal == WalSource::Own, "there is no further connection for WAL"),
+        (own_slot, "there is no further connection for the slot that keeps WAL"),
+    ] {
+        if !is_needed {
+            continue;
+        }
+        match Walsender::connect(&plan.streaming, &plan.application_name).await {
+            Ok(walsender) => open.push(walsender),
+            Err(error) => obstacles.push(Failure::because(what, &error).hint(error.hint())),
+        }
+    }
+    if own_slot && session.sql.free_slots.is_some_and(|free| free <= 0) {
+        let what = "no replication slot is free to keep the WAL of the backup";
+        obstacles.push(Failure::new(what).hint(SLOT_REMEDY.to_owned()));
+    }
+    obstacles
 }
 
 /// Whether the repository is this cluster's, or nobody's.

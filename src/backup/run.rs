@@ -246,7 +246,15 @@ pub async fn take(
     let (info, took) = (Box::new(backup.record.info.clone()), backup.began.elapsed());
     tell(Milestone::Stored { info, started: started.clone(), took });
     let securing = secure::secure(backup, session, own.as_mut(), *span, tell);
-    let missed = unless(shutdown, securing).await?;
+    let missed = match unless(shutdown, securing).await {
+        // Without those below it, it will never be one.
+        Err(error @ BackupError::Parent(_)) => {
+            let canceller = copied.session.walsender.canceller();
+            copied.backup.fail(&error, &canceller, tell).await;
+            return Err(error);
+        }
+        result => result?,
+    };
     copied.session.walsender.close().await;
     let info = copied.backup.record.info;
     Ok(Report { info, missed: missed.filter(|_| plan.wait.asked) })
@@ -281,7 +289,8 @@ async fn attempt<'a>(
         Err(LockError::Held { .. }) => None,
         Err(error) => return Err(BackupError::Lock(error)),
     };
-    wishes::check_version(plan.form, session.facts.version)?;
+    let codecs = session.sql.wal_codecs.as_deref();
+    wishes::check_server(plan.form, session.facts.version, codecs)?;
     session.claim_repository(plan)?;
     let parent = match &plan.incremental {
         Some(word) => Some(unless(shutdown, parent::find(plan, &mut session, word)).await?),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::BackupError;
+use super::parent;
 use super::reader::Span;
 use super::run::{Backup, Milestone, Plan, Tell};
 use super::segments;
@@ -62,6 +63,9 @@ pub(super) async fn secure(
         tokio::time::sleep(POLL).await;
     }
     segments::secure(plan.disk.as_ref(), &plan.layout, &needed)?;
+    if let Some(parent) = &backup.parent {
+        parent::check_standing(plan.disk.as_ref(), &plan.layout, parent.info.id)?;
+    }
     backup.record.done()?;
     Ok(None)
 }

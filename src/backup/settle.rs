@@ -1,7 +1,7 @@
 //! What has become of backups that nobody works on any more.
 
 use super::error::BackupError;
-use super::{kept, record, segments};
+use super::{kept, parent, record, segments};
 use crate::catalog::{Catalog, WalState, wal_state};
 use crate::disk::{Disk, DiskError};
 use crate::repository::{BackupId, BackupInfo, BackupStatus, ServerLayout, backup_info};
@@ -63,7 +63,15 @@ fn judge(
             let name = |number| SegmentName::new(begin.timeline(), SegmentNumber(number), size);
             let needed: Vec<SegmentName> = (first.0..=last.0).map(name).collect();
             segments::secure(disk, layout, &needed)?;
-            info.status = BackupStatus::Done;
+            let standing = info.parent_backup_id.map(|id| parent::check_standing(disk, layout, id));
+            match standing {
+                Some(Err(BackupError::Parent(error))) => {
+                    info.status = BackupStatus::Failed;
+                    info.error = Some(error.to_string());
+                }
+                Some(Err(error)) => return Err(error),
+                Some(Ok(())) | None => info.status = BackupStatus::Done,
+            }
             Ok(true)
         }
         // One that was delivered later than those behind it may still come.
@@ -164,5 +172,43 @@ mod tests {
         assert_eq!(status, BackupStatus::Failed);
         let error = error.expect("a reason");
         assert!(error.ends_with("is 000000010000000000000006"), "{error}");
+    }
+
+    #[test]
+    fn a_waiting_backup_whose_parent_is_deleted_meanwhile_is_failed() {
+        let home = tempfile::tempdir().expect("a folder for locks");
+        let (disk, layout) = repository(home.path(), &[5, 6, 7]);
+        let [full, parent, child] = ["20261101T000000", "20261102T000000", WAITING]
+            .map(|id| id.parse::<BackupId>().expect("an id"));
+        for (id, below) in [(full, None), (parent, Some(full))] {
+            let mut info = BackupInfo::new(id, "main");
+            info.status = BackupStatus::Done;
+            info.parent_backup_id = below;
+            info.write(&disk, &layout).expect("written");
+            disk.put_directory(&layout.data(id));
+        }
+        let waits = || {
+            let mut info = BackupInfo::read(&disk, &layout, child).expect("readable");
+            info.status = BackupStatus::WaitingForWals;
+            info.parent_backup_id = Some(parent);
+            info.write(&disk, &layout).expect("written");
+        };
+        waits();
+        assert_eq!(settled(&disk, &layout), (BackupStatus::Done, None));
+        for deleted in [parent, full] {
+            disk.put(&layout.delete_marker(deleted), b"");
+            waits();
+            let (status, error) = settled(&disk, &layout);
+            assert_eq!(status, BackupStatus::Failed);
+            let error = error.expect("a reason");
+            assert!(error.contains(&format!("backup {deleted} was deleted")), "{error}");
+            Disk::remove_file(&disk, &layout.delete_marker(deleted)).expect("removed");
+            let mut info = BackupInfo::read(&disk, &layout, child).expect("readable");
+            info.error = None;
+            info.write(&disk, &layout).expect("written");
+        }
+        Disk::remove_file(&disk, &layout.backup_info(full)).expect("removed");
+        waits();
+        assert_eq!(settled(&disk, &layout).0, BackupStatus::Failed);
     }
 }

@@ -73,16 +73,27 @@ fn sent(word: &str, level: Option<u64>, workers: Option<u64>) -> Result<Sent, Fr
     Ok(Sent { algorithm, level: level.map(|level| level as i32), workers })
 }
 
-/// Refuses compression by a server that cannot, before anything is recorded.
-pub(super) fn check_version(form: Form, version: ServerVersion) -> Result<(), BackupError> {
-    if form.sent().is_none() || version.compresses_backups() {
-        return Ok(());
+/// Refuses compression by a server that cannot, before anything is recorded. `built` are the
+/// codecs that its build has for WAL, where it says so.
+pub(super) fn check_server(
+    form: Form,
+    version: ServerVersion,
+    built: Option<&[String]>,
+) -> Result<(), BackupError> {
+    let Some(sent) = form.sent() else { return Ok(()) };
+    if !version.compresses_backups() {
+        return Err(BackupError::Unsupported {
+            option: "backup_compression_location",
+            value: format!("server on PostgreSQL {}", version.major()),
+            instead: "set backup_compression_location = client: servers compress from 15 on",
+        });
     }
-    Err(BackupError::Unsupported {
-        option: "backup_compression_location",
-        value: format!("server on PostgreSQL {}", version.major()),
-        instead: "set backup_compression_location = client: servers compress from 15 on",
-    })
+    match (sent.codec(), built) {
+        // WAL is not compressed with gzip: nothing tells.
+        (Codec::Gzip, _) | (_, None) => Ok(()),
+        (codec, Some(built)) if built.contains(&codec.to_string()) => Ok(()),
+        (codec, Some(_)) => Err(BackupError::NotBuilt(codec)),
+    }
 }
 
 /// What the configuration asks for and this release does not do, or does otherwise, each a
@@ -97,4 +108,28 @@ pub fn without_effect(server: &ServerConfig) -> Vec<String> {
     let is_set = |option: &&str| matches!(server.settings.get(option), Some(Value::Text(text)) if !text.is_empty());
     let not_run = |option| format!("{option} is not run: hook scripts come in a later release");
     SCRIPTS.into_iter().filter(is_set).map(not_run).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_that_the_server_was_built_without_is_refused_before_the_backup() {
+        let form = |word| Form::AsSent(sent(word, None, None).expect("a codec"));
+        let new = ServerVersion::from_number(170_004);
+        let built = ["pglz", "lz4", "on", "off"].map(str::to_owned);
+        for (word, is_built) in [("lz4", true), ("zstd", false), ("gzip", true)] {
+            let checked = check_server(form(word), new, Some(&built));
+            assert_eq!(checked.is_ok(), is_built, "{word}: {checked:?}");
+            if let Err(error) = checked {
+                assert_eq!(error.to_string(), "the server was built without zstd");
+                assert!(error.hint().is_some_and(|hint| hint.contains("= client")));
+            }
+            assert!(check_server(form(word), new, None).is_ok(), "it may not say");
+            check_server(form(word), ServerVersion::from_number(140_010), None)
+                .expect_err("too old");
+        }
+        check_server(Form::Directory(None), new, Some(&[])).expect("nothing is compressed");
+    }
 }

@@ -32,6 +32,14 @@ fn lines(out: &mut Reporter, server: &ServerName, seen: &Rehearsal) {
         let names: Vec<String> = found.tablespaces.iter().map(name).collect();
         row("Tablespaces", if names.is_empty() { "-".to_owned() } else { names.join(", ") });
     }
+    row(
+        "Type",
+        seen.parent.map_or_else(
+            || kind(seen).to_owned(),
+            |id| format!("{}, continues backup {id}", kind(seen)),
+        ),
+    );
+    row("Format", seen.form.to_string());
     row("Directory", seen.base.display().to_string());
     row(
         "WAL",
@@ -48,6 +56,10 @@ fn lines(out: &mut Reporter, server: &ServerName, seen: &Rehearsal) {
 
 fn role(server: &ServerSeen) -> &'static str {
     if server.in_recovery { "standby" } else { "primary" }
+}
+
+fn kind(seen: &Rehearsal) -> &'static str {
+    if seen.incremental { "incremental" } else { "full" }
 }
 
 fn shown(bytes: Option<u64>) -> String {
@@ -72,6 +84,11 @@ fn members(out: &mut Reporter, server: &ServerName, seen: &Rehearsal) {
     });
     out.member(server.as_str(), json!({
         "server": found,
+        "type": kind(seen),
+        "parent": seen.parent.map(|id| id.to_string()),
+        "format": seen.form.format(),
+        "compression": seen.form.codec().map(|codec| codec.to_string()),
+        "compression_location": seen.form.location(),
         "directory": seen.base.display().to_string(),
         "wal": wal,
         "receiver": receiver,
