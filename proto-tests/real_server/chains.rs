@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::incrementals::ids;
 use super::tables::assert_same_tables;
 use super::{Cluster, Tapster};
 
@@ -46,6 +47,93 @@ fn rows_that_were_cut_off_between_two_links_do_not_come_back_in_pages_that_nobod
         assert!(copied.is_some(), "every page was written");
         tapster.ok(&INCREMENTAL);
         let expected = cluster.checksums();
+        let restored = tapster.restore(major, "restored", &["main", "latest"]);
+        restored.wait_until_writable();
+        assert_same_tables(&expected, &restored.checksums());
+    }
+}
+
+/// The files that `list-files` names for the latest backup.
+fn listed(tapster: &Tapster, target: &str) -> Vec<String> {
+    let said = tapster.ok(&["list-files", "--target", target, "main", "latest"]).stdout;
+    said.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn an_incremental_backup_is_verified_and_listed_by_itself() {
+    for major in [17, 18] {
+        let cluster = cluster(major);
+        cluster.sql("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 20000) n");
+        // Or the first reader's hints would change every page.
+        cluster.sql("VACUUM FREEZE t");
+        let tapster = Tapster::new();
+        let options = Tapster::server_options(&cluster) + "backup_compression = none\n";
+        tapster.write_server("main", &options);
+        tapster.ok(&["backup", "--wait", "main"]);
+        cluster.sql("UPDATE t SET md5 = 'x' WHERE n = 7");
+        tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+
+        let id = ids(&tapster).pop().expect("a backup");
+        let folder = tapster.server("main").join("base").join(&id);
+        let copy = listed(&tapster, "data");
+        assert!(
+            copy.iter().all(|path| path.starts_with(&folder.display().to_string())),
+            "{copy:?}"
+        );
+        assert!(copy.iter().any(|path| path.ends_with("/data/base.tar")), "{copy:?}");
+        let wal = listed(&tapster, "wal");
+        assert!(!wal.is_empty() && wal.iter().all(|path| path.contains("/wals/")), "{wal:?}");
+        let standalone = listed(&tapster, "standalone");
+        assert!(standalone.starts_with(&copy) && standalone.len() > copy.len(), "{standalone:?}");
+        assert_eq!(listed(&tapster, "full"), [&copy[..], &wal].concat());
+
+        tapster.ok(&["verify-backup", "main", "oldest"]);
+        let verified = tapster.ok(&["verify-backup", "main", "latest"]);
+        assert!(verified.stdout.ends_with("backup successfully verified\n"), "{verified}");
+        let path = cluster.value("SELECT pg_relation_filepath('t')");
+        let (above, name) = path.rsplit_once('/').expect("a path");
+        let part = format!("{above}/INCREMENTAL.{name}");
+        let archive = folder.join("data/base.tar");
+        let mut bytes = fs::read(&archive).expect("an archive");
+        let member = format!("{part}\0");
+        let header = bytes.chunks(512).position(|block| block.starts_with(member.as_bytes()));
+        let at = header.expect("the part is in it") * 512 + 512 + PAGE + 100;
+        bytes[at] ^= 1;
+        fs::write(&archive, &bytes).expect("written");
+        let refused = tapster.refused(&["verify-backup", "main", "latest"]);
+        let named = format!("checksum mismatch for file \"{part}\"");
+        assert!(refused.stderr.contains(&named), "{refused}");
+        tapster.ok(&["verify-backup", "main", "oldest"]);
+    }
+}
+
+#[test]
+fn a_chain_of_a_standby_goes_on_over_its_promotion() {
+    for major in [17, 18] {
+        let primary = cluster(major);
+        primary.sql("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 20000) n");
+        let standby = primary.standby();
+        primary.wait_for_standby(&standby);
+        let tapster = Tapster::new();
+        let source = Tapster::server_options(&standby);
+        let options = format!("{source}primary_conninfo = {}\n", primary.conninfo());
+        tapster.write_server("main", &options);
+        tapster.ok(&["backup", "--wait", "main"]);
+        for word in ["second", "third"] {
+            primary.sql(&format!("UPDATE t SET md5 = '{word}' WHERE n % 5000 = length('{word}')"));
+            primary.sql("CHECKPOINT");
+            primary.wait_for_standby(&standby);
+            tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+        }
+        // At the end of a segment the server finds the summaries of the new timeline incomplete.
+        primary.sql("INSERT INTO t VALUES (0, 'in the middle of a segment')");
+        primary.wait_for_standby(&standby);
+        standby.promote();
+        standby.wait_until_writable();
+        tapster.write_server("main", &source);
+        standby.sql("UPDATE t SET md5 = 'of its own' WHERE n % 7000 = 1");
+        tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+        let expected = standby.checksums();
         let restored = tapster.restore(major, "restored", &["main", "latest"]);
         restored.wait_until_writable();
         assert_same_tables(&expected, &restored.checksums());

@@ -163,7 +163,7 @@ fn assert_manifest(data: &Path, id: &str) {
 }
 
 /// The ids of the backups, oldest first.
-fn ids(tapster: &Tapster) -> Vec<String> {
+pub fn ids(tapster: &Tapster) -> Vec<String> {
     let list = tapster.ok(&["list-backups", "--minimal", "main"]).stdout;
     let mut ids: Vec<String> = list.split_whitespace().map(str::to_owned).collect();
     ids.sort();

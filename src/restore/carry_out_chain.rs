@@ -33,6 +33,10 @@ impl<'j> Work<'_, 'j> {
         if control.block_size != page_size {
             return Err(RestoreError::PageSize(control.block_size));
         }
+        // Which `backup` refuses to continue, but other programs do not.
+        if control.segment_blocks != LAYOUT.segment_blocks {
+            return Err(RestoreError::SegmentBlocks(control.segment_blocks));
+        }
         let sources = self.sources;
         for (at, backup) in sources.older.iter().enumerate() {
             if !combiner.needs_more() {

@@ -101,6 +101,12 @@ pub enum RestoreError {
     /// Chains of servers that were built in another way cannot be combined.
     #[error("the cluster has pages of {0} bytes; chains of backups are combined with 8192 only")]
     PageSize(u32),
+    /// The same.
+    #[error(
+        "the cluster keeps {0} pages of a relation in one file; chains of backups are combined \
+         with 131072 only"
+    )]
+    SegmentBlocks(u32),
     /// Without it nobody knows what belongs to the backup.
     #[error("backup {0} of the chain has no backup_manifest")]
     NoManifest(String),

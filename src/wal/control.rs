@@ -27,6 +27,8 @@ pub struct ControlFile {
     pub timeline: Timeline,
     /// Bytes of a data page.
     pub block_size: u32,
+    /// Pages of a relation in one file (`RELSEG_SIZE`).
+    pub segment_blocks: u32,
     /// Bytes of a WAL page.
     pub wal_block_size: u32,
     /// Bytes of a WAL segment.
@@ -98,7 +100,8 @@ impl ControlFileError {
 struct Layout {
     redo: usize,
     timeline: usize,
-    /// Page size; the WAL page size and the WAL segment size follow at 8 and 12.
+    /// Page size; the pages of a file, the WAL page size and the WAL segment size follow at 4, 8
+    /// and 12.
     geometry: usize,
     checksums: usize,
     crc: usize,
@@ -151,6 +154,7 @@ impl ControlFile {
             timeline: Timeline::new(timeline)
                 .ok_or(ControlFileError::Field { field: "timeline", value: 0 })?,
             block_size: word(layout.geometry),
+            segment_blocks: word(layout.geometry + 4),
             wal_block_size: word(layout.geometry + 8),
             segment_size: SegmentSize::new(segment_size).map_err(|SegmentSizeError(value)| {
                 ControlFileError::Field { field: "WAL segment size", value }
@@ -214,6 +218,7 @@ mod tests {
             assert_eq!(control.redo, Lsn(0x300_0028));
             assert_eq!(control.timeline.id(), 2);
             assert_eq!(control.segment_size, SegmentSize::DEFAULT);
+            assert_eq!((control.block_size, control.segment_blocks), (8192, 131_072));
             assert_eq!(control.state, ClusterState::InProduction);
             assert!(control.data_checksums);
             for at in (0..Layout::of(version).expect("known").crc + 4).filter(|at| at / 4 != 2) {
