@@ -81,7 +81,9 @@ pub fn tables(
     let sql = site.sql()?;
     eprintln!("making {} tables", options.backup_tables);
     data::small_tables(&sql, options.backup_tables)?;
-    measure("tables", Form::Directory, options, programs, site, &sql, report)?;
+    let measured = measure("tables", Form::Directory, options, programs, site, &sql, report);
+    site.forget_runs()?;
+    measured?;
     data::drop_small_tables(&sql)
 }
 
@@ -138,7 +140,10 @@ fn contenders(
 impl Contender {
     /// Once, into an empty folder.
     fn run(&self, site: &Site, bytes: u64) -> Outcome<Run> {
-        let folder = site.settled(&[], bytes)?;
+        let folder = match self.form {
+            Form::Directory => site.settled_beside(bytes)?,
+            Form::Archive | Form::Packed(_) => site.settled(&[], bytes)?,
+        };
         let (mut command, place) = match self.is_tapster {
             true => self.tapster(site, &folder)?,
             false => self.pg_basebackup(site, &folder),

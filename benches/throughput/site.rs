@@ -51,6 +51,30 @@ impl Site {
         Ok(path)
     }
 
+    /// The same, and what the runs before have made stays: of the inodes that were freed a moment
+    /// ago ext4 gives out none, and to step over a hundred thousand of them is what would be
+    /// measured. [`Site::forget_runs`] removes all of them.
+    pub fn settled_beside(&self, bytes: u64) -> Outcome<PathBuf> {
+        let mut paths = (1..).map(|number| self.folder.join(format!("run-{number}")));
+        let path = paths.find(|path| !path.exists()).ok_or("no name is free")?;
+        fs::create_dir(&path)?;
+        let read_before: [PathBuf; 0] = [];
+        machine::settle(&path, &read_before, bytes)?;
+        Ok(path)
+    }
+
+    /// Removes what [`Site::settled_beside`] has kept.
+    pub fn forget_runs(&self) -> Outcome<()> {
+        for number in 1.. {
+            let path = self.folder.join(format!("run-{number}"));
+            if !path.exists() {
+                break;
+            }
+            fs::remove_dir_all(path)?;
+        }
+        Ok(())
+    }
+
     /// Makes the slot of a run by a call of one of the server's functions.
     pub fn make_slot(&self, sql: &Sql, call: &str) -> Outcome<()> {
         // One may be left by a benchmark that was killed.

@@ -104,8 +104,7 @@ impl Backup<'_> {
         let options = self.options(manifest_due);
         if let Some(parent) = &self.parent {
             self.progress.phase("sending the parent's manifest");
-            let manifest = parent.read_manifest(self.plan.disk.as_ref())?;
-            session.walsender.upload_manifest(&manifest).await?;
+            parent.upload(self.plan.disk.as_ref(), &mut session.walsender).await?;
             self.progress.phase("waiting for checkpoint");
         }
         let stream = session.walsender.base_backup(&options).await?;

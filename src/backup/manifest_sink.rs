@@ -11,12 +11,11 @@ use bytes::{Buf, Bytes};
 use super::error::BackupError;
 use crate::disk::{Disk, DiskFile};
 use crate::manifest::{Manifest, ManifestError};
+use crate::repository::StoredManifest;
 
 /// The name of the manifest in a backup.
 pub(super) const MANIFEST: &str = "backup_manifest";
 
-/// Twenty million files with long names; what it says is held in memory.
-pub(super) const MANIFEST_MAX: u64 = 4 << 30;
 const FILE_MODE: u32 = 0o600;
 /// Large enough that a write costs nothing.
 const WRITE_BYTES: usize = 1 << 20;
@@ -55,8 +54,8 @@ impl ManifestSink {
 
     /// Takes the next bytes.
     pub(super) fn take(&mut self, bytes: Bytes) -> Result<(), BackupError> {
-        if self.written + (self.pending.len() + bytes.len()) as u64 > MANIFEST_MAX {
-            return Err(BackupError::ManifestTooLong(MANIFEST_MAX));
+        if self.written + (self.pending.len() + bytes.len()) as u64 > StoredManifest::BYTES_MAX {
+            return Err(BackupError::ManifestTooLong(StoredManifest::BYTES_MAX));
         }
         self.pending.extend_from_slice(&bytes);
         if self.pending.len() >= WRITE_BYTES {

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use super::Plan;
 use super::error::BackupError;
-use super::manifest_sink::{MANIFEST, MANIFEST_MAX};
+use super::manifest_sink::MANIFEST;
 use super::session::Session;
 use crate::catalog::{Catalog, FindError};
-use crate::disk::{Disk, DiskError, read_file};
-use crate::manifest::{Manifest, ManifestError};
+use crate::disk::Disk;
+use crate::manifest::ManifestError;
+use crate::net::Walsender;
 use crate::pages::PageSize;
 use crate::repository::{
-    BackupId, BackupInfo, BackupMode, BackupStatus, RepositoryError, ServerLayout, label,
+    BackupId, BackupInfo, BackupMode, BackupStatus, RepositoryError, ServerLayout, StoredManifest,
+    label,
 };
 use crate::wal::{SystemIdentifier, Timeline, TimelineHistory};
 use crate::wire::ServerVersion;
@@ -217,11 +219,11 @@ fn check_manifest(
     found: SystemIdentifier,
 ) -> Result<PathBuf, BackupError> {
     let path = layout.existing_data(disk, id)?.join(MANIFEST);
-    let text = match read_file(disk, &path, MANIFEST_MAX) {
+    let said = match StoredManifest::read(disk, &path) {
         Err(error) if error.is_absent() => return Err(ParentError::NoManifest { id, path }.into()),
         result => result?,
     };
-    let manifest = Manifest::parse(&text).map_err(|source| ParentError::Manifest { id, source })?;
+    let manifest = said.map_err(|source| ParentError::Manifest { id, source })?;
     match manifest.system == Some(found) {
         true => Ok(path),
         false => Err(ParentError::Foreign { id, stored: manifest.system, found }.into()),
@@ -229,9 +231,17 @@ fn check_manifest(
 }
 
 impl Parent {
-    /// The manifest, to be sent. It may be large, and is not held while the copy comes.
-    pub(super) fn read_manifest(&self, disk: &dyn Disk) -> Result<Vec<u8>, DiskError> {
-        read_file(disk, &self.manifest, MANIFEST_MAX)
+    /// Hands the manifest over to the server. It may be large, and is never held.
+    pub(super) async fn upload(
+        &self,
+        disk: &dyn Disk,
+        walsender: &mut Walsender,
+    ) -> Result<(), BackupError> {
+        let mut manifest = StoredManifest::open(disk, &self.manifest)?;
+        let length = manifest.length();
+        let sent = walsender.upload_manifest(&mut manifest, length).await;
+        manifest.end()?;
+        Ok(sent?)
     }
 
     /// Whether a copy continues this backup, as its own label says.

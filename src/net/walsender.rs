@@ -1,5 +1,6 @@
 //! A session with a walsender: commands with typed results, and the way into the streams.
 
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -192,11 +193,20 @@ impl Walsender {
     }
 
     /// Hands over the manifest of the backup that the next one of this session builds on (17 and
-    /// later). The server reads it before it answers.
-    pub async fn upload_manifest(&mut self, manifest: &[u8]) -> Result<(), NetError> {
+    /// later): `manifest` to its end, which is after about `length` bytes. The server reads it
+    /// before it answers.
+    ///
+    /// # Errors
+    /// The server refuses it or is silent, the connection is lost, or `manifest` cannot be read;
+    /// the connection is then of no more use.
+    pub async fn upload_manifest(
+        &mut self,
+        manifest: &mut (dyn Read + Send),
+        length: u64,
+    ) -> Result<(), NetError> {
         let command = Command::UploadManifest;
         // What is slower than a megabyte a second is no connection for backups.
-        let timeout = self.command_timeout + Duration::from_secs(manifest.len() as u64 >> 20);
+        let timeout = self.command_timeout + Duration::from_secs(length >> 20);
         let exchange = async {
             self.send(&command).await?;
             self.receive(&command, Some(manifest)).await
@@ -272,11 +282,15 @@ impl Walsender {
     }
 
     /// Sends what a command waits for.
-    async fn send_copy(&mut self, content: &[u8]) -> Result<(), NetError> {
-        let mut out = BytesMut::new();
-        for piece in content.chunks(COPY_BYTES) {
+    async fn send_copy(&mut self, content: &mut (dyn Read + Send)) -> Result<(), NetError> {
+        let (mut out, mut piece) = (BytesMut::new(), vec![0; COPY_BYTES]);
+        loop {
+            let read = content.read(&mut piece).map_err(|source| self.lost(source))?;
+            if read == 0 {
+                break;
+            }
             out.clear();
-            frontend::copy_data(piece, &mut out);
+            frontend::copy_data(&piece[..read], &mut out);
             self.stream.write_all(&out).await.map_err(|source| self.lost(source))?;
         }
         out.clear();
@@ -297,7 +311,7 @@ impl Walsender {
     async fn receive(
         &mut self,
         command: &Command,
-        copy: Option<&[u8]>,
+        mut copy: Option<&mut (dyn Read + Send)>,
     ) -> Result<Vec<ResultSet>, NetError> {
         let mut exchange = Exchange::new();
         loop {
@@ -311,12 +325,13 @@ impl Walsender {
                 }
                 Some(ExchangeEvent::Parameter(status)) => self.parameters.set(status),
                 Some(ExchangeEvent::Notice(notice)) => tracing::info!("server says: {notice}"),
-                Some(ExchangeEvent::CopyIn) if copy.is_some() => {
-                    self.send_copy(copy.unwrap_or_default()).await?;
-                }
                 Some(ExchangeEvent::CopyIn) => {
-                    let error = WireError::Result { command: command.keyword(), what: "row" };
-                    return Err(self.command_error(command.keyword(), error));
+                    // Nobody asks twice for what was sent.
+                    let Some(content) = copy.take() else {
+                        let error = WireError::Result { command: command.keyword(), what: "row" };
+                        return Err(self.command_error(command.keyword(), error));
+                    };
+                    self.send_copy(content).await?;
                 }
                 None => {
                     let read = self.stream.read_buf(&mut self.input).await;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::manifest::{Algorithm, Hasher, Manifest, ManifestFile, ManifestWriter};
 use crate::pages::{PageChecker, PagedFile};
+use crate::repository::StoredManifest;
 use crate::wal::ControlFile;
 
 use super::carry_out::Work;
@@ -64,12 +65,10 @@ impl<'j> Work<'_, 'j> {
         trees: &[(Origin, &Tree<'j>)],
     ) -> Result<(), RestoreError> {
         let disk = self.job.repository;
-        let (path, text) = backup
-            .read_manifest(disk)?
-            .ok_or_else(|| RestoreError::NoManifest(backup.id.to_string()))?;
-        let manifest =
-            Manifest::parse(&text).map_err(|source| RestoreError::Manifest { path, source })?;
-        drop(text);
+        let missing = || RestoreError::NoManifest(backup.id.to_string());
+        let path = backup.manifest.as_ref().ok_or_else(missing)?;
+        let manifest = StoredManifest::read(disk, path)?
+            .map_err(|source| RestoreError::Manifest { path: path.clone(), source })?;
         if is_full && let Some(name) = first_part(&manifest) {
             let backup = backup.id.to_string();
             return Err(RestoreError::PartInFull { name, backup });

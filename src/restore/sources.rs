@@ -23,7 +23,7 @@ pub(super) struct StoredBackup {
     /// Tablespaces, by their OID.
     pub tablespaces: Vec<(u32, Source)>,
     /// The manifest, if there is one.
-    manifest: Option<PathBuf>,
+    pub manifest: Option<PathBuf>,
 }
 
 /// The backups that a restore reads.

@@ -10,13 +10,10 @@ use super::inspector::{Inspector, Summed};
 use super::listed::Listed;
 use super::parts::{Archive, Form, Parts};
 use super::{archive, tree};
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::manifest::{Algorithm, Manifest};
 use crate::output::{Progress, one_line};
-use crate::repository::{BackupInfo, ServerLayout};
-
-/// Twenty million files with long names.
-const MANIFEST_BYTES_MAX: u64 = 4 << 30;
+use crate::repository::{BackupInfo, ServerLayout, StoredManifest};
 
 /// What was looked at, and what is wrong with it.
 #[derive(Clone, Debug)]
@@ -47,15 +44,15 @@ pub fn verify(
     let damage = Damage::new(std::mem::take(&mut parts.findings), progress);
     progress.phase("reading the manifest");
     let path = parts.manifest();
-    let text = match disk::read_file(disk, &path, MANIFEST_BYTES_MAX) {
+    let said = match StoredManifest::read(disk, &path) {
         Err(error) if error.is_absent() => {
             let server = layout.server().clone();
             return Err(VerifyError::NoManifest { server, id: info.id });
         }
         Err(error) => Err(one_line(&error)),
-        Ok(text) => Manifest::parse(&text).map_err(|error| one_line(&error)),
+        Ok(said) => said.map_err(|error| one_line(&error)),
     };
-    let unlisted = match text {
+    let unlisted = match said {
         Err(error) => {
             damage.add(Finding::Manifest { path, error });
             Vec::new()
