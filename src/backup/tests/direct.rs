@@ -1,6 +1,7 @@
 //! What goes past the page cache is the same file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -72,8 +73,15 @@ fn an_archive_that_is_given_up_is_not_written_any_more() {
     let disk = ModelDisk::new(0);
     let file = disk.create(Path::new(PATH), 0o600).expect("created");
     let mut tail = DirectTail::start(file, None).expect("a thread");
+    disk.hold("write");
     tail.write(&content(2 * BUFFER_BYTES + 1)).expect("taken");
-    drop(tail);
+    disk.wait_until_held();
+    let given_up = std::thread::spawn(move || drop(tail));
+    // Time for one that does not wait to show it.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!given_up.is_finished(), "a write is under way");
+    disk.release();
+    given_up.join().expect("it ends");
     let calls = disk.calls();
     disk.remove_file(Path::new(PATH)).expect("removed");
     assert_eq!(disk.calls(), calls + 1);
