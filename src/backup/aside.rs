@@ -2,15 +2,16 @@
 //! checked like any other while it passes.
 
 use std::io::{self, Read};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::archive_file::ArchiveFile;
 use super::error::BackupError;
 use super::member::Members;
 use super::output::Output;
+use super::pieces::Pieces;
 use crate::codec::{Codec, decoder};
 
 /// The thread that unpacks, and where what it unpacks is stored as it came.
@@ -38,8 +39,6 @@ pub(super) struct Lengths {
     pub(super) plain: u64,
 }
 
-/// Pieces that wait to be unpacked; each pins a read buffer at most.
-const QUEUED: usize = 64;
 const UNPACK_BYTES: usize = 256 << 10;
 
 impl Aside {
@@ -54,7 +53,7 @@ impl Aside {
         inner: ArchiveFile,
         members: Members,
     ) -> Result<Aside, BackupError> {
-        let (packed, queue) = mpsc::sync_channel(QUEUED);
+        let (packed, queue) = Pieces::new();
         let archive = name.clone();
         let thread = std::thread::Builder::new()
             .name("backup-unpacker".to_owned())
@@ -110,14 +109,13 @@ impl Drop for Aside {
 
 fn unpack(
     codec: Codec,
-    queue: Receiver<Bytes>,
+    queue: Pieces,
     name: &str,
     mut inner: ArchiveFile,
     mut members: Members,
 ) -> Result<Unpacked, BackupError> {
     let broken = |source| BackupError::Unpack { archive: name.to_owned(), source };
-    let mut reader =
-        decoder(codec, Box::new(Queue { queue, piece: Bytes::new() })).map_err(broken)?;
+    let mut reader = decoder(codec, Box::new(queue)).map_err(broken)?;
     let mut length = 0;
     loop {
         let mut buffer = BytesMut::zeroed(UNPACK_BYTES);
@@ -135,24 +133,4 @@ fn unpack(
     }
     inner.finish()?;
     Ok(Unpacked { members, length })
-}
-
-/// The pieces as one stream; it ends when the sender is gone.
-struct Queue {
-    queue: Receiver<Bytes>,
-    piece: Bytes,
-}
-
-impl Read for Queue {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.queue.recv() {
-                Ok(piece) => self.piece = piece,
-                Err(_) => return Ok(0),
-            }
-        }
-        let read = self.piece.len().min(buffer.len());
-        self.piece.copy_to_slice(&mut buffer[..read]);
-        Ok(read)
-    }
 }

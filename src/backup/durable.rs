@@ -3,11 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::tree::path_of;
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, sync_files};
 use crate::manifest::FileTable;
-
-/// Syncs that wait together: a file system writes one journal entry for all of them.
-const THREADS: usize = 8;
 
 /// A tablespace.
 #[derive(Debug)]
@@ -44,31 +41,7 @@ impl Roots<'_> {
     /// system was asked to write everything back: that it has done so is only hoped for, and
     /// makes these syncs short.
     pub(super) fn sync(&self, disk: &dyn Disk, files: &FileTable) -> Result<(), DiskError> {
-        let count = files.len();
-        let part = count.div_ceil(THREADS).max(1);
-        let sync = |from: usize| -> Result<(), DiskError> {
-            for file in (from..count.min(from + part)).filter_map(|index| files.get(index)) {
-                disk.open_read(&self.path(file.path))?.sync_all()?;
-            }
-            Ok(())
-        };
-        let parts: Vec<usize> = (0..count).step_by(part).collect();
-        std::thread::scope(|scope| {
-            let start = |&from: &usize| {
-                let thread = std::thread::Builder::new().name("backup-sync".to_owned());
-                (from, thread.spawn_scoped(scope, move || sync(from)))
-            };
-            let threads: Vec<_> = parts.iter().map(start).collect();
-            let mut outcome = Ok(());
-            for (from, thread) in threads {
-                let synced = match thread.map(std::thread::ScopedJoinHandle::join) {
-                    Ok(Ok(synced)) => synced,
-                    // No thread to be had, or it panicked: the work is done here.
-                    Ok(Err(_)) | Err(_) => sync(from),
-                };
-                outcome = outcome.and(synced);
-            }
-            outcome
-        })
+        let path = |index| files.get(index).map_or_else(PathBuf::new, |file| self.path(file.path));
+        sync_files(disk, files.len(), &path)
     }
 }

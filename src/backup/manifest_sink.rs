@@ -1,26 +1,21 @@
 //! The manifest on its way: to the disk, and read while it passes, so that its text, which is
 //! longer than what it says, is never held as a whole.
 
-use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::error::BackupError;
+use super::pieces::Pieces;
 use crate::disk::{Disk, DiskFile};
 use crate::manifest::{Manifest, ManifestError};
 use crate::repository::StoredManifest;
 
-/// The name of the manifest in a backup.
-pub(super) const MANIFEST: &str = "backup_manifest";
-
 const FILE_MODE: u32 = 0o600;
 /// Large enough that a write costs nothing.
 const WRITE_BYTES: usize = 1 << 20;
-/// Pieces that the reading may be behind: the server sends small ones.
-const AHEAD: usize = 64;
 
 /// What a manifest says, or what is wrong with it.
 pub(super) type Said = Result<Manifest, ManifestError>;
@@ -42,8 +37,7 @@ impl ManifestSink {
     /// Begins with an empty file.
     pub(super) fn create(disk: &dyn Disk, path: &Path) -> Result<ManifestSink, BackupError> {
         let file = disk.create(path, FILE_MODE)?;
-        let (sender, receiver) = sync_channel(AHEAD);
-        let source = Pieces { receiver, piece: Bytes::new() };
+        let (sender, source) = Pieces::new();
         let reading = std::thread::Builder::new()
             .name("backup-manifest".to_owned())
             .spawn(move || Manifest::read(source))
@@ -83,27 +77,5 @@ impl ManifestSink {
         let said = self.reading.join();
         let said = said.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok((self.written, said))
-    }
-}
-
-/// The pieces behind one another.
-struct Pieces {
-    receiver: Receiver<Bytes>,
-    piece: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.receiver.recv() {
-                Ok(piece) => self.piece = piece,
-                // Nothing more comes.
-                Err(_) => return Ok(0),
-            }
-        }
-        let taken = self.piece.len().min(buffer.len());
-        buffer[..taken].copy_from_slice(&self.piece[..taken]);
-        self.piece.advance(taken);
-        Ok(taken)
     }
 }

@@ -12,6 +12,7 @@ mod form;
 mod queue;
 mod member;
 mod tree;
+mod pieces;
 mod manifest_sink;
 mod direct;
 mod output;

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use super::Plan;
 use super::error::BackupError;
-use super::manifest_sink::MANIFEST;
 use super::session::Session;
 use crate::catalog::{Catalog, FindError};
 use crate::disk::Disk;
-use crate::manifest::ManifestError;
+use crate::manifest::{Manifest, ManifestError};
 use crate::net::Walsender;
 use crate::pages::PageSize;
 use crate::repository::{
@@ -218,7 +217,7 @@ fn check_manifest(
     id: BackupId,
     found: SystemIdentifier,
 ) -> Result<PathBuf, BackupError> {
-    let path = layout.existing_data(disk, id)?.join(MANIFEST);
+    let path = layout.existing_data(disk, id)?.join(Manifest::FILE_NAME);
     let said = match StoredManifest::read(disk, &path) {
         Err(error) if error.is_absent() => return Err(ParentError::NoManifest { id, path }.into()),
         result => result?,

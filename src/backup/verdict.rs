@@ -66,7 +66,7 @@ fn check_manifest(
     expected: SystemIdentifier,
 ) -> Result<(), BackupError> {
     let manifest: &Manifest = match &stored.manifest {
-        None => return Err(BackupError::Lacks("backup_manifest")),
+        None => return Err(BackupError::Lacks(Manifest::FILE_NAME)),
         Some(Err(error)) => return Err(error.clone().into()),
         Some(Ok(manifest)) => manifest,
     };

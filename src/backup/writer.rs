@@ -13,7 +13,7 @@ use super::direct::DirectTail;
 use super::durable::{Roots, Space};
 use super::error::BackupError;
 use super::form::Form;
-use super::manifest_sink::{MANIFEST, ManifestSink, Said};
+use super::manifest_sink::{ManifestSink, Said};
 use super::member::Members;
 use super::output::Output;
 use super::places::{self, Part, part_path};
@@ -21,6 +21,7 @@ use super::queue::{Job, QueueReceiver};
 use super::tree::{LINKS, TreeOutput};
 use crate::codec::Framing;
 use crate::disk::{Disk, DiskError};
+use crate::manifest::Manifest;
 
 /// Stores the archives and the manifest of one backup.
 #[derive(Debug)]
@@ -171,8 +172,10 @@ impl Writer {
     fn take_manifest(&mut self, bytes: Bytes) -> Result<(), BackupError> {
         if self.manifest.is_none() {
             let path = match self.form {
-                Form::Directory(_) => places::part_directory(&self.data, None).join(MANIFEST),
-                _ => part_path(&self.data, MANIFEST),
+                Form::Directory(_) => {
+                    places::part_directory(&self.data, None).join(Manifest::FILE_NAME)
+                }
+                _ => part_path(&self.data, Manifest::FILE_NAME),
             };
             self.manifest = Some(ManifestSink::create(self.disk.as_ref(), &path)?);
         }
@@ -183,7 +186,7 @@ impl Writer {
         let mut said = None;
         if let Some(sink) = self.manifest.take() {
             let (length, manifest) = sink.finish()?;
-            self.parts.push(Part::new(&self.data, MANIFEST, length));
+            self.parts.push(Part::new(&self.data, Manifest::FILE_NAME, length));
             said = Some(manifest);
         }
         self.disk.sync_directory(&self.data)?;

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Outcome, Site, catalog};
+use super::{Outcome, Site, catalog, named_backup};
 use crate::catalog::{base_files, required_wal};
 use crate::output::{Failure, Reporter};
 use crate::repository::ServerLayout;
@@ -42,8 +42,7 @@ pub enum FileTarget {
 pub fn run(args: &ListFilesArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let server = site.server(&args.server)?;
     let catalog = catalog(server, site, out)?;
-    let backup =
-        catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let backup = named_backup(&catalog, &args.backup)?;
     let layout = ServerLayout::new(server);
     if args.target != FileTarget::Wal {
         let disk = site.disk.as_ref();

@@ -31,7 +31,7 @@ use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError, ServerConfig};
 use crate::disk::{Disk, RealDisk};
 use crate::output::{Failure, Reporter};
-use crate::repository::{BackupId, ServerLayout};
+use crate::repository::{BackupId, BackupInfo, ServerLayout};
 use crate::retention::Standing;
 use crate::service;
 
@@ -131,6 +131,11 @@ fn catalog(server: &ServerConfig, site: &Site, out: &mut Reporter) -> Result<Cat
     })?;
     report_damaged(&catalog, out);
     Ok(catalog)
+}
+
+/// The backup that an argument names, by id or by one of Barman's words.
+fn named_backup<'c>(catalog: &'c Catalog, name: &str) -> Result<&'c BackupInfo, Failure> {
+    catalog.find(name).map_err(|error| Failure::of(&error).hint(error.hint()))
 }
 
 /// The one runtime of a command: sockets and timers on the calling thread.

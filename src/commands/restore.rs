@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use super::{Outcome, Site, runtime};
+use super::{Outcome, Site, named_backup, runtime};
 use crate::catalog::Catalog;
 use crate::config::ServerConfig;
 use crate::disk::lock::{LockError, LockFile};
@@ -187,7 +187,7 @@ fn find(
         newest_before(catalog.copied(), goal)
             .map_err(|error| Failure::of(&error).hint(error.hint()))?
     } else {
-        catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?
+        named_backup(&catalog, &args.backup)?
     };
     let ancestors = chain::ancestors(found, |id| catalog.get(id))
         .map_err(|error| Failure::of(&error).hint(error.hint()))?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Outcome, Site, catalog, standings};
+use super::{Outcome, Site, catalog, named_backup, standings};
 use crate::output::{Failure, Reporter, show_backup};
 use crate::repository::{KnownDamage, ServerLayout};
 
@@ -21,8 +21,7 @@ pub struct ShowBackupArgs {
 pub fn run(args: &ShowBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let server = site.server(&args.server)?;
     let catalog = catalog(server, site, out)?;
-    let backup =
-        catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let backup = named_backup(&catalog, &args.backup)?;
     let retention = match &server.retention_policy {
         None => "not enforced",
         // A backup that takes no part in the policy has a dash.

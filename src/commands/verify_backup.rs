@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
-use super::{Outcome, Site, catalog};
+use super::{Outcome, Site, catalog, named_backup};
 use crate::output::{self, Failure, NoProgress, Progress, Reporter, ShownProgress};
 use crate::repository::ServerLayout;
 use crate::verify;
@@ -28,8 +28,7 @@ pub struct VerifyBackupArgs {
 pub fn run(args: &VerifyBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let server = site.server(&args.server)?;
     let catalog = catalog(server, site, out)?;
-    let backup =
-        catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let backup = named_backup(&catalog, &args.backup)?;
     output::verify_begins(out, &args.backup, &server.name);
     let layout = ServerLayout::new(server);
     let progress = progress(out, &format!("verification of {}", backup.id));
@@ -50,8 +49,7 @@ pub fn run(args: &VerifyBackupArgs, site: &Site, out: &mut Reporter) -> Outcome 
 pub fn generate_manifest(args: &VerifyBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
     let server = site.server(&args.server)?;
     let catalog = catalog(server, site, out)?;
-    let backup =
-        catalog.find(&args.backup).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let backup = named_backup(&catalog, &args.backup)?;
     let layout = ServerLayout::new(server);
     let progress = progress(out, &format!("manifest of {}", backup.id));
     let disk = site.disk.as_ref();

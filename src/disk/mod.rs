@@ -20,7 +20,7 @@ use std::time::SystemTime;
 pub use aligned::{AlignedBuffer, DIRECT_ALIGN};
 pub use durable::{
     append, copy, copy_content, create_afresh, create_directories, move_file, read_file,
-    read_to_end, remove_content, remove_file, rename, write_file,
+    read_to_end, remove_content, remove_file, rename, sync_files, write_file,
 };
 pub use error::DiskError;
 pub use lock::{LockError, LockFile};

@@ -14,6 +14,7 @@ mod writer;
 
 pub use checksum::{Algorithm, Checksum, Hasher};
 pub use compare::{Difference, compare};
+pub use parse::hex;
 pub use table::{FileTable, ManifestFile, Modified};
 pub use writer::ManifestWriter;
 
@@ -89,6 +90,9 @@ impl ManifestError {
 }
 
 impl Manifest {
+    /// What it is called in a data directory and beside archives. Source: manual, `BASE_BACKUP`.
+    pub const FILE_NAME: &str = "backup_manifest";
+
     /// Reads a manifest and checks its own checksum. As strict as the server's own reader:
     /// known keys only, no path twice.
     pub fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {

@@ -1,7 +1,7 @@
 //! A chain of backups is carried out: the older ones are read, and what has become of them all
 //! is summed up.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::manifest::{Algorithm, Hasher, Manifest, ManifestFile, ManifestWriter};
 use crate::pages::{PageChecker, PagedFile};
@@ -160,7 +160,7 @@ impl<'j> Work<'_, 'j> {
             let damaged = pages.damaged();
             self.observer.warning(&format!("the combined backup holds damage: {damaged}"));
         }
-        let path = || Path::new("backup_manifest").to_owned();
+        let path = || PathBuf::from(Manifest::FILE_NAME);
         match Manifest::parse(&text) {
             Ok(manifest) if manifest.files.len() + left_out == newest.files.len() => Ok(text),
             Ok(_) => Err(RestoreError::NoManifest(self.plan.backup.id.to_string())),

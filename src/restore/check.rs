@@ -2,14 +2,14 @@
 
 use std::cmp::Ordering;
 
-use crate::manifest::{Algorithm, Checksum, Hasher, Manifest};
+use crate::manifest::{Algorithm, Checksum, Hasher, Manifest, hex};
 
 use super::error::RestoreError;
 use super::path::InnerPath;
 
 /// What a restore may change, and what is not listed: left out as `pg_verifybackup` does.
 const IGNORED: [&str; 5] = [
-    "backup_manifest",
+    Manifest::FILE_NAME,
     "postgresql.auto.conf",
     "recovery.signal",
     "standby.signal",
@@ -123,10 +123,6 @@ fn is_ignored(path: &[u8]) -> bool {
 
 fn mismatch(name: &InnerPath, what: String) -> RestoreError {
     RestoreError::Mismatch { name: name.to_text(), what }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, durable};
-use crate::repository::{BackupExtra, BackupId, ServerLayout};
+use crate::manifest::Manifest;
+use crate::repository::{BackupExtra, BackupId, ServerLayout, StoredManifest};
 
 use super::carry_out::Job;
 use super::error::RestoreError;
 use super::plan::RestorePlan;
 use super::source::Source;
-
-/// Manifests list a hundred bytes or two for each file.
-const MANIFEST_BYTES_MAX: u64 = 4 << 30;
 
 /// One stored backup: all of its parts are there, and can be read.
 #[derive(Debug)]
@@ -106,7 +104,7 @@ impl StoredBackup {
             let expected = || RestoreError::NoData(data.join(format!("{oid}.tar")));
             tablespaces.push((oid, source.ok_or_else(expected)?));
         }
-        let manifest = data.join("backup_manifest");
+        let manifest = data.join(Manifest::FILE_NAME);
         let manifest = disk.stat(&manifest)?.map(|_| manifest);
         Ok(StoredBackup { id, main, tablespaces, manifest })
     }
@@ -116,7 +114,7 @@ impl StoredBackup {
         &self,
         disk: &dyn Disk,
     ) -> Result<Option<(PathBuf, Vec<u8>)>, RestoreError> {
-        let read = |path: &Path| durable::read_file(disk, path, MANIFEST_BYTES_MAX);
+        let read = |path: &Path| durable::read_file(disk, path, StoredManifest::BYTES_MAX);
         match &self.manifest {
             Some(path) => Ok(Some((path.clone(), read(path)?))),
             None => Ok(None),

@@ -23,8 +23,6 @@ const CONTROL_FILE_HELD: &str = "global/pg_control.tapster-restore";
 const WRITEBACK_BYTES: u64 = 8 << 20;
 /// Files below this are left to the final sync.
 pub(super) const SMALL_BYTES: u64 = 1 << 20;
-/// Syncs that wait together.
-const SYNC_THREADS: usize = 16;
 /// Files between two looks at whether to stop.
 const SYNC_BATCH: usize = 1024;
 
@@ -155,7 +153,7 @@ impl<'a> Tree<'a> {
     ) -> Result<(), RestoreError> {
         let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
         for batch in files.chunks(SYNC_BATCH) {
-            self.sync_files(batch)?;
+            durable::sync_files(self.disk, batch.len(), &|index| batch[index].to_owned())?;
             each()?;
         }
         for path in &self.directories {
@@ -165,37 +163,6 @@ impl<'a> Tree<'a> {
             self.disk.sync_directory(above)?;
         }
         Ok(())
-    }
-
-    /// A file system writes one journal entry for all syncs that wait at the same time: a
-    /// thousand small files take a second this way, and several one by one.
-    fn sync_files(&self, files: &[&Path]) -> Result<(), DiskError> {
-        let disk = self.disk;
-        let sync = |part: &[&Path]| -> Result<(), DiskError> {
-            part.iter().try_for_each(|path| disk.open(path)?.sync_all())
-        };
-        if files.len() <= SYNC_THREADS {
-            return sync(files);
-        }
-        std::thread::scope(|scope| {
-            let parts: Vec<_> = files
-                .chunks(files.len().div_ceil(SYNC_THREADS))
-                .map(|part| {
-                    let thread = std::thread::Builder::new().name("restore sync".to_owned());
-                    (part, thread.spawn_scoped(scope, move || sync(part)))
-                })
-                .collect();
-            let mut outcome = Ok(());
-            for (part, thread) in parts {
-                let synced = match thread.map(std::thread::ScopedJoinHandle::join) {
-                    Ok(Ok(synced)) => synced,
-                    // No thread to be had, or it panicked: the work is done here.
-                    Ok(Err(_)) | Err(_) => sync(part),
-                };
-                outcome = outcome.and(synced);
-            }
-            outcome
-        })
     }
 
     /// Whether a file of this name was written.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::manifest::Hasher;
+use crate::manifest::{Hasher, Manifest};
 use crate::pages::{Blocks, FilePlan, Piece};
 use crate::repository::label;
 
@@ -20,7 +20,7 @@ use super::tree::{CONTROL_FILE, MARKER, Tree, TreeFile};
 ///
 /// `tablespace_map` would make the server create links of its own to the old locations.
 const LEFT_OUT: [&str; 13] = [
-    "backup_manifest",
+    Manifest::FILE_NAME,
     "postmaster.pid",
     "postmaster.opts",
     "recovery.conf",

@@ -7,10 +7,8 @@ use super::error::VerifyError;
 use super::finding::Finding;
 use crate::codec::{ArchiveFacts, Codec};
 use crate::disk::{Disk, FileKind};
+use crate::manifest::Manifest;
 use crate::repository::{BackupInfo, ServerLayout};
-
-/// The name of the manifest in a data directory, and beside archives.
-pub(super) const MANIFEST: &str = "backup_manifest";
 
 /// What stands behind `.tar` in the names of archives.
 const SUFFIXES: [&str; 6] = ["", ".gz", ".lz4", ".zst", ".bz2", ".xz"];
@@ -80,7 +78,7 @@ impl Parts {
 
     /// Where the manifest stands, or would.
     pub(super) fn manifest(&self) -> PathBuf {
-        self.data.join(MANIFEST)
+        self.data.join(Manifest::FILE_NAME)
     }
 }
 
@@ -112,7 +110,7 @@ fn archives(
     entries.sort_by(|left, right| left.name.cmp(&right.name));
     for entry in entries {
         let path = data.join(&entry.name);
-        if entry.name == MANIFEST && entry.kind == FileKind::File {
+        if entry.name == Manifest::FILE_NAME && entry.kind == FileKind::File {
             continue;
         }
         let prefix = stem(&entry.name).and_then(prefix).filter(|_| entry.kind == FileKind::File);

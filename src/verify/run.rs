@@ -11,7 +11,7 @@ use super::listed::Listed;
 use super::parts::{Archive, Form, Parts};
 use super::{archive, tree};
 use crate::disk::Disk;
-use crate::manifest::{Algorithm, Manifest};
+use crate::manifest::{Algorithm, Manifest, hex};
 use crate::output::{Progress, one_line};
 use crate::repository::{BackupInfo, ServerLayout, StoredManifest};
 
@@ -186,10 +186,6 @@ fn holds(archive: &Archive, path: &[u8]) -> bool {
 
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// WAL is not listed in manifests, but may stand in a data directory.

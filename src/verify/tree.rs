@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::error::VerifyError;
 use super::finding::Finding;
 use super::inspector::{Inspector, Summed};
-use super::parts::{MANIFEST, Root};
+use super::parts::Root;
 use crate::disk::{Disk, DiskError, FileKind};
-use crate::manifest::Hasher;
+use crate::manifest::{Hasher, Manifest};
 use crate::output::one_line;
 use crate::tar::MemberPath;
 
@@ -123,7 +123,7 @@ impl Walk<'_> {
             let path = [above, entry.name.as_bytes()].concat();
             let place = place.join(&entry.name);
             match entry.kind {
-                FileKind::File if path == MANIFEST.as_bytes() => {}
+                FileKind::File if path == Manifest::FILE_NAME.as_bytes() => {}
                 FileKind::File => {
                     // The readers live as long as this sender.
                     let _ = self.files.send(Found { place, path });

@@ -18,7 +18,6 @@ use self::sample::{BASE, SPACE, SYSTEM, Sample};
 use super::damage::Rules;
 use super::error::BackupError;
 use super::form::Form;
-use super::manifest_sink::MANIFEST;
 use super::member::Members;
 use super::queue::{Job, queue};
 use super::record::{Record, bury_the_dead};
@@ -368,7 +367,7 @@ fn a_segment_that_is_not_archived_is_missing() {
 }
 
 /// The names under which the sample's files are stored.
-const NAMES: [&str; 3] = [SPACE, BASE, MANIFEST];
+const NAMES: [&str; 3] = [SPACE, BASE, Manifest::FILE_NAME];
 
 #[test]
 fn jobs_carry_every_part_of_the_sample() {

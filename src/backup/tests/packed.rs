@@ -20,10 +20,10 @@ fn a_packed_archive_holds_what_the_plain_one_would_and_says_how_long_that_is() {
         let data = layout().data(id());
         places::publish(&disk, &data, &stored.parts).expect("a good disk");
         for (name, bytes) in sample.files() {
-            let packed = if name == MANIFEST { "" } else { suffix };
+            let packed = if name == Manifest::FILE_NAME { "" } else { suffix };
             let path = data.join(format!("{name}{packed}"));
             let open = || disk.open_read(&path).unwrap_or_else(|_| panic!("{}", path.display()));
-            if name != MANIFEST {
+            if name != Manifest::FILE_NAME {
                 let facts = ArchiveFacts::of(open().as_ref()).expect("readable");
                 assert_eq!(facts.plain_length, Some(bytes.len() as u64), "{word}");
                 assert_eq!(facts.codec.word(), Some(word));

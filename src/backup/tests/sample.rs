@@ -4,11 +4,12 @@ use std::io::Write;
 
 use bytes::Bytes;
 
-use crate::backup::manifest_sink::MANIFEST;
 use crate::backup::queue::Job;
 use crate::backup::reader::{Position, Span};
 use crate::codec::Packing;
-use crate::manifest::{Algorithm, Hasher, ManifestFile, ManifestWriter, Modified, WalRange};
+use crate::manifest::{
+    Algorithm, Hasher, Manifest, ManifestFile, ManifestWriter, Modified, WalRange,
+};
 use crate::tar::{Member, MemberKind, MemberPath, TRAILER, padding};
 use crate::wal::{ControlFile, Lsn, SystemIdentifier, Timeline};
 use crate::wire::CompressionAlgorithm;
@@ -152,7 +153,7 @@ impl Sample {
         vec![
             (SPACE, self.archive(&self.space, &[])),
             (BASE, self.archive(&self.base, &self.entries)),
-            (MANIFEST, self.manifest()),
+            (Manifest::FILE_NAME, self.manifest()),
         ]
     }
 
@@ -176,7 +177,7 @@ impl Sample {
             let pieces = |bytes: &[u8]| {
                 bytes.chunks(777).map(Bytes::copy_from_slice).collect::<Vec<Bytes>>()
             };
-            if name == MANIFEST {
+            if name == Manifest::FILE_NAME {
                 jobs.extend(pieces(&content).into_iter().map(Job::Manifest));
                 continue;
             }
