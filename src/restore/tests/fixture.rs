@@ -29,6 +29,8 @@ pub struct Fixture {
     pub main: Vec<(String, Vec<u8>)>,
     pub tablespace: Vec<(String, Vec<u8>)>,
     pub info: BackupInfo,
+    /// The backups that it stands on, its parent first.
+    pub ancestors: Vec<BackupInfo>,
     /// Lists what `main` and `tablespace` hold when the repository is made, and this besides.
     pub also_listed: Vec<(String, Vec<u8>)>,
 }
@@ -75,6 +77,7 @@ impl Fixture {
             ],
             tablespace: vec![file("PG_15_202209061/5/16400", &[9; 9_000])],
             info: info(),
+            ancestors: Vec::new(),
             also_listed: Vec::new(),
         }
     }
@@ -174,7 +177,7 @@ impl Fixture {
             target: disk,
             layout: &layout,
             info,
-            ancestors: &[],
+            ancestors: &self.ancestors,
             wishes: &wishes,
         };
         restore(&job, witness, Timestamp::UNIX_EPOCH)
@@ -215,6 +218,7 @@ pub fn control_file() -> Vec<u8> {
     put(16, &6_u32.to_le_bytes());
     put(48, &1_u32.to_le_bytes());
     put(216, &8192_u32.to_le_bytes());
+    put(220, &131_072_u32.to_le_bytes());
     put(224, &8192_u32.to_le_bytes());
     put(228, &SEGMENT.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..288]);

@@ -4,6 +4,7 @@
 //! So whatever goes wrong at whatever call, the destination is either complete and durable, or
 //! lacks the one file without which no server starts.
 
+mod chain;
 mod fixture;
 mod get_wal;
 mod leftovers;
