@@ -6,6 +6,7 @@ mod fake_server;
 mod tls;
 mod real_server;
 mod crash;
+mod million;
 mod cli;
 mod docs;
 mod tidy;

@@ -21,7 +21,7 @@ pub struct FilePlan {
     truncation: u32,
     /// One bit for each block below: 1 when a newer backup has given it. Empty while none has:
     /// files that have not changed take no memory.
-    given: Vec<u64>,
+    given: Box<[u64]>,
     /// How many are still missing.
     missing: u32,
 }
@@ -30,7 +30,7 @@ impl FilePlan {
     /// What is left to be found when the newest backup has given its blocks.
     pub fn new(newest: &IncrementalHeader) -> FilePlan {
         let (length, truncation) = (newest.result_blocks(), newest.truncation_blocks);
-        let mut plan = FilePlan { length, truncation, given: Vec::new(), missing: truncation };
+        let mut plan = FilePlan { length, truncation, given: Box::default(), missing: truncation };
         for &block in &newest.blocks {
             plan.give(block);
         }
@@ -93,7 +93,7 @@ impl FilePlan {
     fn give(&mut self, block: u32) {
         if self.wants(block) {
             if self.given.is_empty() {
-                self.given = vec![0; (self.truncation as usize).div_ceil(64)];
+                self.given = vec![0; (self.truncation as usize).div_ceil(64)].into();
             }
             self.given[block as usize / 64] |= 1 << (block % 64);
             self.missing -= 1;

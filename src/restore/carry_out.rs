@@ -1,6 +1,7 @@
 //! A plan is carried out: unpack, link, copy WAL, configure, make durable, and only then put
 //! the file in place without which no server starts.
 
+use std::io::Read;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,7 +9,9 @@ use jiff::Timestamp;
 use crate::disk::Disk;
 use crate::manifest::Manifest;
 use crate::output::{Progress, one_line};
-use crate::repository::{BackupId, BackupInfo, BackupMode, KnownDamage, ServerLayout, label};
+use crate::repository::{
+    BackupId, BackupInfo, BackupMode, KnownDamage, ServerLayout, StoredManifest, label,
+};
 use crate::wal::ControlFile;
 use crate::wire::ServerVersion;
 
@@ -25,10 +28,12 @@ use super::reach::judge;
 use super::refusal::Refusal;
 use super::shelf::{Shelf, WalIdentity};
 use super::source::Source;
-use super::sources::Sources;
+use super::sources::{Sources, StoredText};
 use super::target::RecoveryTarget;
 use super::tree::Tree;
 use super::unpack::{Origin, Unpacker};
+
+const COPY_BYTES: usize = 256 << 10;
 
 /// One restore.
 #[derive(Debug)]
@@ -131,10 +136,10 @@ pub fn restore(
         Err(error) => observer.warning(&one_line(&error)),
     }
     // What cannot be read is found out before anything is written.
-    let sources = Sources::find(job, &plan)?;
+    let mut sources = Sources::find(job, &plan)?;
     shelf.check(&plan.wal, &identity)?;
     check_room(job.target, &plan, sources.main_length(), &sources.tablespace_lengths())?;
-    let (bytes, phase_began, manifest) = (0, 0, None);
+    let (manifest, bytes, phase_began) = (sources.manifest.take(), 0, 0);
     let mut work =
         Work { job, plan: &plan, sources: &sources, observer, manifest, bytes, phase_began };
     let configuration = work.carry_out(&shelf, &identity)?;
@@ -147,8 +152,8 @@ pub(super) struct Work<'w, 'j> {
     pub(super) plan: &'w RestorePlan,
     pub(super) sources: &'w Sources,
     pub(super) observer: &'w mut dyn Observer,
-    /// Of a chain that was combined.
-    manifest: Option<Vec<u8>>,
+    /// Of the newest backup, until it is taken.
+    manifest: Option<StoredText>,
     /// Read so far.
     bytes: u64,
     /// The same when the current phase began.
@@ -204,9 +209,10 @@ impl<'j> Work<'_, 'j> {
         if let (Some(combiner), Some(check)) = (combiner, check) {
             let origins = self.plan.tablespaces.iter().map(|placed| Origin::Tablespace(placed.oid));
             let mut all: Vec<(Origin, &Tree<'j>)> = origins.zip(&trees).collect();
+            let mut manifest = tree.file(&self.manifest_name()?, 0o600)?;
             all.push((Origin::Main, tree));
-            let newest = check.into_manifest();
-            self.manifest = Some(self.combine(combiner, &newest, &control, &all)?);
+            self.combine(combiner, &check, &control, &all, &mut manifest)?;
+            manifest.finish(None)?;
         }
         Ok(trees)
     }
@@ -231,12 +237,11 @@ impl<'j> Work<'_, 'j> {
     /// The manifest, if it is this backup's. In a copy made by rsync it may be one that an
     /// earlier backup left lying in the data directory.
     fn manifest_check(&mut self) -> Result<Option<ManifestCheck>, RestoreError> {
-        let Some((path, text)) = &self.sources.manifest else { return Ok(None) };
+        let Some((path, said)) = self.manifest.take() else { return Ok(None) };
         let copied_by_files = self.job.info.mode != Some(BackupMode::Postgres);
-        let parsed = Manifest::parse(text);
         if copied_by_files {
             let begin = self.plan.backup.range.begin;
-            let is_ours = parsed
+            let is_ours = said
                 .as_ref()
                 .is_ok_and(|manifest| manifest.wal_ranges.iter().any(|range| range.start == begin));
             if !is_ours {
@@ -247,8 +252,7 @@ impl<'j> Work<'_, 'j> {
                 return Ok(None);
             }
         }
-        let manifest =
-            parsed.map_err(|source| RestoreError::Manifest { path: path.clone(), source })?;
+        let manifest = said.map_err(|source| RestoreError::Manifest { path, source })?;
         Ok(Some(ManifestCheck::new(manifest)))
     }
 
@@ -280,13 +284,34 @@ impl<'j> Work<'_, 'j> {
             let label = label::combined(label.as_bytes());
             tree.write(&InnerPath::parse(b"backup_label")?, 0o600, &label)?;
         }
-        let stored = self.sources.manifest.as_ref().map(|(_, text)| text);
-        if let Some(text) = self.manifest.as_ref().or(stored) {
-            let name = format!("backup_manifest.{}", self.plan.backup.id);
-            tree.write(&InnerPath::parse(name.as_bytes())?, 0o600, text)?;
+        // That of a chain has been written when the chain was combined.
+        if let Some(path) = &self.sources.newest.manifest
+            && self.sources.older.is_empty()
+        {
+            self.copy_manifest(path, tree)?;
         }
         let name = InnerPath::parse(b".barman-recover.info")?;
         Ok(tree.write(&name, 0o600, &self.job.info.render())?)
+    }
+
+    /// The name of the manifest in what is restored.
+    fn manifest_name(&self) -> Result<InnerPath, RestoreError> {
+        let name = format!("{}.{}", Manifest::FILE_NAME, self.plan.backup.id);
+        Ok(InnerPath::parse(name.as_bytes())?)
+    }
+
+    fn copy_manifest(&self, path: &Path, tree: &mut Tree<'_>) -> Result<(), RestoreError> {
+        let mut stored = StoredManifest::open(self.job.repository, path)?;
+        let mut file = tree.file(&self.manifest_name()?, 0o600)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        // What the disk says of a failure is asked for behind the loop.
+        while let Ok(read) = stored.read(&mut buffer)
+            && read > 0
+        {
+            file.write(&buffer[..read])?;
+        }
+        stored.end()?;
+        Ok(file.finish(None)?)
     }
 
     fn copy_wal(

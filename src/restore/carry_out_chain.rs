@@ -1,35 +1,37 @@
 //! A chain of backups is carried out: the older ones are read, and what has become of them all
 //! is summed up.
 
-use std::path::PathBuf;
-
 use crate::manifest::{Algorithm, Hasher, Manifest, ManifestFile, ManifestWriter};
 use crate::pages::{PageChecker, PagedFile};
 use crate::repository::StoredManifest;
 use crate::wal::ControlFile;
 
 use super::carry_out::Work;
-use super::check::ManifestCheck;
-use super::combine::{CombinedFile, Combiner, LAYOUT, without_prefix};
+use super::check::{ManifestCheck, mismatch};
+use super::combine::{CombinedFile, Combiner, LAYOUT, place, without_prefix};
 use super::error::RestoreError;
 use super::older::Older;
 use super::path::InnerPath;
 use super::sources::StoredBackup;
-use super::tree::Tree;
+use super::tree::{Tree, TreeFile};
 use super::unpack::{Origin, stays_behind};
 
 const READ_BYTES: usize = 1 << 20;
+/// Of a manifest, before it is written.
+const TEXT_BYTES: usize = 256 << 10;
 
 impl<'j> Work<'_, 'j> {
-    /// Reads the older backups, newer ones first, until nothing is missing. Returns the manifest
+    /// Reads the older backups, newer ones first, until nothing is missing. Writes the manifest
     /// of the result.
     pub(super) fn combine(
         &mut self,
         mut combiner: Combiner,
-        newest: &Manifest,
+        newest: &ManifestCheck,
         control: &ControlFile,
         trees: &[(Origin, &Tree<'j>)],
-    ) -> Result<Vec<u8>, RestoreError> {
+        result: &mut TreeFile,
+    ) -> Result<(), RestoreError> {
+        combiner.end_of_newest();
         let page_size = LAYOUT.page_size.bytes() as u32;
         if control.block_size != page_size {
             return Err(RestoreError::PageSize(control.block_size));
@@ -44,25 +46,28 @@ impl<'j> Work<'_, 'j> {
                 break;
             }
             let is_full = at + 1 == sources.older.len();
-            self.read_older(backup, is_full, &mut combiner, control, trees)?;
-            combiner.end_of_backup(backup.id.as_str())?;
+            let combining = Combining { combiner: &mut combiner, newest, trees };
+            self.read_older(backup, is_full, combining, control)?;
+            if let Some(at) = combiner.end_of_backup() {
+                let (name, backup) = (result_name(newest, at), backup.id.to_string());
+                return Err(RestoreError::NotInChain { name, backup });
+            }
         }
-        if let Some(name) = combiner.first_open() {
+        if let Some(at) = combiner.first_open() {
             // The full backup ends the search of every file that it has.
             let backup = sources.older.last().map_or(sources.newest.id, |backup| backup.id);
-            let (name, backup) = (name.to_text(), backup.to_string());
+            let (name, backup) = (result_name(newest, at), backup.to_string());
             return Err(RestoreError::PartInFull { name, backup });
         }
-        self.summed_up(&combiner, newest, control, trees)
+        self.sum_up_all(&combiner, newest.manifest(), control, trees, result)
     }
 
     fn read_older(
         &mut self,
         backup: &StoredBackup,
         is_full: bool,
-        combiner: &mut Combiner,
+        mut combining: Combining<'_, 'j>,
         newest: &ControlFile,
-        trees: &[(Origin, &Tree<'j>)],
     ) -> Result<(), RestoreError> {
         let disk = self.job.repository;
         let missing = || RestoreError::NoManifest(backup.id.to_string());
@@ -82,7 +87,8 @@ impl<'j> Work<'_, 'j> {
             let name = source.path().file_name().unwrap_or_default().to_string_lossy();
             let phase = format!("combining with {name} of {}", backup.id);
             self.begin_phase(&phase, source.length());
-            let mut older = Older::new(combiner, trees, origin, source.path(), &mut check);
+            let Combining { combiner, newest, trees } = &mut combining;
+            let mut older = Older::new(combiner, newest, trees, origin, source.path(), &mut check);
             source.unpack(disk, &mut older, &mut |bytes| self.moved(bytes))?;
             control = control.or(older.into_control_file());
         }
@@ -117,23 +123,21 @@ impl<'j> Work<'_, 'j> {
 
     /// The manifest of the result. What was put together out of several backups is read once
     /// more, because its checksum was never known.
-    fn summed_up(
+    fn sum_up_all(
         &mut self,
         combiner: &Combiner,
         newest: &Manifest,
         control: &ControlFile,
         trees: &[(Origin, &Tree<'j>)],
-    ) -> Result<Vec<u8>, RestoreError> {
+        result: &mut TreeFile,
+    ) -> Result<(), RestoreError> {
         self.begin_phase("summing up what was combined", combiner.bytes_to_sum_up());
         let mut pages = PageChecker::new(LAYOUT, control.data_checksums);
         pages.start(self.plan.backup.range.begin);
         let mut writer = ManifestWriter::new(newest.system);
-        let mut text = Vec::new();
-        let mut left_out = 0;
-        for file in newest.files.iter() {
+        for (at, file) in newest.files.iter().enumerate() {
             let listed = InnerPath::parse(file.path)?;
             if stays_behind(&listed) {
-                left_out += 1;
                 continue;
             }
             if let Some(label) = combiner.label.as_ref().filter(|_| listed.is("backup_label")) {
@@ -142,30 +146,34 @@ impl<'j> Work<'_, 'j> {
                 let (size, checksum) = (label.len() as u64, hasher.finish());
                 writer.file(&ManifestFile { size, checksum: checksum.as_bytes(), ..file });
             } else if let Some(name) = without_prefix(&listed) {
-                let Some(combined) = combiner.get(&name) else { continue };
-                let checksum = match combined.checksum.filter(|(kind, _)| *kind == file.algorithm) {
-                    Some((_, checksum)) => checksum,
-                    None => self.sum_up(&name, combined, file.algorithm, &mut pages, trees)?,
-                };
-                let (path, checksum) = (name.as_bytes(), checksum.as_bytes());
-                let size = combined.length;
-                writer.file(&ManifestFile { path, size, checksum, ..file });
+                // The manifest is held against the members before this.
+                let missing = || RestoreError::NoManifest(self.plan.backup.id.to_string());
+                let combined = combiner.get(at).ok_or_else(missing)?;
+                let (path, size) = (name.as_bytes(), combined.length());
+                match combiner.checksum(combined).filter(|(kind, _)| *kind == file.algorithm) {
+                    Some((_, checksum)) => {
+                        writer.file(&ManifestFile { path, size, checksum, ..file });
+                    }
+                    None => {
+                        let found =
+                            self.sum_up(&name, combined, file.algorithm, &mut pages, trees)?;
+                        let checksum = found.as_bytes();
+                        writer.file(&ManifestFile { path, size, checksum, ..file });
+                    }
+                }
             } else {
                 writer.file(&file);
             }
-            text.extend(writer.take());
+            if writer.pending() >= TEXT_BYTES {
+                result.write(&writer.take())?;
+            }
         }
-        text.extend(writer.finish(&newest.wal_ranges));
+        result.write(&writer.finish(&newest.wal_ranges))?;
         if !pages.damaged().is_empty() {
             let damaged = pages.damaged();
             self.observer.warning(&format!("the combined backup holds damage: {damaged}"));
         }
-        let path = || PathBuf::from(Manifest::FILE_NAME);
-        match Manifest::parse(&text) {
-            Ok(manifest) if manifest.files.len() + left_out == newest.files.len() => Ok(text),
-            Ok(_) => Err(RestoreError::NoManifest(self.plan.backup.id.to_string())),
-            Err(source) => Err(RestoreError::Manifest { path: path(), source }),
-        }
+        Ok(())
     }
 
     fn sum_up(
@@ -177,31 +185,48 @@ impl<'j> Work<'_, 'j> {
         trees: &[(Origin, &Tree<'j>)],
     ) -> Result<crate::manifest::Checksum, RestoreError> {
         let mut hasher = Hasher::new(algorithm);
-        let tree = trees.iter().find(|(origin, _)| *origin == combined.origin);
         if let Some(file) = PagedFile::at(listed.as_bytes()) {
             pages.begin(file);
         }
-        if let Some((_, tree)) = tree {
-            let file = tree.open(&combined.name)?;
-            let mut buffer = vec![0; READ_BYTES];
-            let mut at = 0;
-            loop {
-                let read = file.read_at(&mut buffer, at)?;
-                if read == 0 {
-                    break;
-                }
-                hasher.update(&buffer[..read]);
-                pages.push(&buffer[..read]);
-                at += read as u64;
-                self.moved(read as u64)?;
+        let placed = place(listed).and_then(|(origin, name)| {
+            let (_, tree) = trees.iter().find(|(other, _)| *other == origin)?;
+            Some((name, tree))
+        });
+        let nowhere = || mismatch(listed, "nothing of it was restored".to_owned());
+        let (name, tree) = placed.ok_or_else(nowhere)?;
+        let file = tree.open(&name)?;
+        let mut buffer = vec![0; READ_BYTES];
+        let mut at = 0;
+        loop {
+            let read = file.read_at(&mut buffer, at)?;
+            if read == 0 {
+                break;
             }
-            if let Some(modified) = combined.modified {
-                file.set_modified(modified)?;
-            }
+            hasher.update(&buffer[..read]);
+            pages.push(&buffer[..read]);
+            at += read as u64;
+            self.moved(read as u64)?;
+        }
+        if let Some(modified) = combined.modified {
+            file.set_modified(modified)?;
         }
         pages.end([b"", listed.as_bytes()]);
         Ok(hasher.finish())
     }
+}
+
+/// What an older backup is read for.
+struct Combining<'c, 'j> {
+    combiner: &'c mut Combiner,
+    newest: &'c ManifestCheck,
+    trees: &'c [(Origin, &'c Tree<'j>)],
+}
+
+/// The name of the file that the one listed there becomes, for messages.
+fn result_name(newest: &ManifestCheck, at: usize) -> String {
+    let listed = newest.manifest().files.get(at).and_then(|file| InnerPath::parse(file.path).ok());
+    let name = listed.as_ref().and_then(without_prefix).or(listed);
+    name.map(|name| name.to_text()).unwrap_or_default()
 }
 
 /// A part of a file that a manifest lists.

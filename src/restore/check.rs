@@ -104,11 +104,12 @@ impl ManifestCheck {
     }
 
     /// The manifest itself.
-    pub fn into_manifest(self) -> Manifest {
-        self.manifest
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
-    fn index(&self, name: &InnerPath) -> Option<usize> {
+    /// Where in the manifest a file stands.
+    pub fn index(&self, name: &InnerPath) -> Option<usize> {
         let compare = |index: &usize| {
             let path = self.manifest.files.get(*index).map(|file| file.path);
             path.map_or(Ordering::Less, |path| path.cmp(name.as_bytes()))
@@ -121,7 +122,7 @@ fn is_ignored(path: &[u8]) -> bool {
     path.starts_with(b"pg_wal/") || IGNORED.iter().any(|name| name.as_bytes() == path)
 }
 
-fn mismatch(name: &InnerPath, what: String) -> RestoreError {
+pub(super) fn mismatch(name: &InnerPath, what: String) -> RestoreError {
     RestoreError::Mismatch { name: name.to_text(), what }
 }
 

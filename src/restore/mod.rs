@@ -29,6 +29,7 @@ pub mod get_wal;
 
 // What goes to the destination.
 pub mod destination;
+mod written;
 pub mod tree;
 pub mod unpack;
 pub mod older;

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use crate::disk::DiskFile;
 use crate::manifest::Hasher;
-use crate::pages::{Blocks, Piece};
+use crate::pages::{Blocks, FilePlan, Piece};
 
 use super::check::ManifestCheck;
-use super::combine::{CombinedFile, Combiner, LAYOUT, fill, without_prefix};
+use super::combine::{CombinedFile, Combiner, LAYOUT, fill, place, with_prefix, without_prefix};
 use super::error::RestoreError;
 use super::members::Members;
 use super::path::InnerPath;
@@ -19,6 +19,7 @@ use super::unpack::{CONTROL_FILE_MAX, Origin, listed_name};
 #[derive(Debug)]
 pub struct Older<'t, 'd> {
     combiner: &'t mut Combiner,
+    newest: &'t ManifestCheck,
     trees: &'t [(Origin, &'t Tree<'d>)],
     origin: Origin,
     source: PathBuf,
@@ -37,9 +38,9 @@ enum Open {
 struct OpenBlocks {
     /// In this backup.
     listed: InnerPath,
-    /// In the result.
-    name: InnerPath,
-    combined: CombinedFile,
+    /// Where the newest manifest lists it.
+    at: usize,
+    plan: FilePlan,
     blocks: Blocks,
     incremental: bool,
     /// Where the file ended, in blocks, as an incremental one says.
@@ -51,17 +52,18 @@ struct OpenBlocks {
 }
 
 impl<'t, 'd> Older<'t, 'd> {
-    /// Members of `origin` in an older backup, for files in `trees`; `source` is named in
-    /// messages.
+    /// Members of `origin` in an older backup, for files in `trees` that `newest` lists; `source`
+    /// is named in messages.
     pub fn new(
         combiner: &'t mut Combiner,
+        newest: &'t ManifestCheck,
         trees: &'t [(Origin, &'t Tree<'d>)],
         origin: Origin,
         source: &Path,
         check: &'t mut ManifestCheck,
     ) -> Older<'t, 'd> {
         let source = source.to_owned();
-        Older { combiner, trees, origin, source, check, open: None, control_file: None }
+        Older { combiner, newest, trees, origin, source, check, open: None, control_file: None }
     }
 
     /// What `global/pg_control` held, if it came.
@@ -72,28 +74,33 @@ impl<'t, 'd> Older<'t, 'd> {
     fn blocks(&mut self, listed: InnerPath, size: u64) -> Result<Option<OpenBlocks>, RestoreError> {
         let stripped = without_prefix(&listed);
         let incremental = stripped.is_some();
-        let name = stripped.unwrap_or_else(|| listed.clone());
-        let Some(combined) = self.combiner.take_open(&name) else { return Ok(None) };
-        let tree = self.trees.iter().find(|(origin, _)| *origin == combined.origin);
-        let Some((_, tree)) = tree else { return Ok(None) };
+        let part = if incremental { Some(listed.clone()) } else { with_prefix(&listed) };
+        let Some(at) = part.and_then(|part| self.newest.index(&part)) else { return Ok(None) };
+        let Some((origin, name)) = place(stripped.as_ref().unwrap_or(&listed)) else {
+            return Ok(None);
+        };
+        let Some((_, tree)) = self.trees.iter().find(|(other, _)| *other == origin) else {
+            return Ok(None);
+        };
+        let Some(plan) = self.combiner.take_plan(at) else { return Ok(None) };
         let page = LAYOUT.page_size.bytes() as u64;
         let whole_pages = size.is_multiple_of(page) && !incremental;
-        let plan = combined.plan.as_ref();
         Ok(Some(OpenBlocks {
-            exactly: whole_pages && plan.is_some_and(|plan| plan.is_exactly(size / page)),
+            exactly: whole_pages && plan.is_exactly(size / page),
             hasher: self.check.begin(&listed, size)?,
-            file: tree.open(&combined.name)?,
+            file: tree.open(&name)?,
             blocks: Blocks::new(LAYOUT, incremental),
             listed,
-            name,
-            combined,
+            at,
+            plan,
             incremental,
             end: None,
         }))
     }
 
     fn end_of_blocks(&mut self, open: OpenBlocks) -> Result<(), RestoreError> {
-        let OpenBlocks { listed, name, mut combined, blocks, hasher, .. } = open;
+        let OpenBlocks { listed, at, mut plan, blocks, hasher, .. } = open;
+        let mut whole = None;
         let broken = |source| {
             let (name, path) = (listed.to_text(), self.source.clone());
             RestoreError::Incremental { name, path, source }
@@ -101,21 +108,18 @@ impl<'t, 'd> Older<'t, 'd> {
         blocks.finish().map_err(broken)?;
         if let Some(hasher) = hasher {
             let checksum = self.check.end(&listed, hasher)?;
-            combined.checksum = checksum.filter(|_| open.exactly);
+            whole = checksum.filter(|_| open.exactly);
         }
-        if let Some((plan, end)) = combined.plan.as_mut().zip(open.end) {
+        if let Some(end) = open.end {
             plan.end_at(end);
         }
         // A whole file ends the search: what it lacks is zeros.
-        let found_all = combined.plan.as_ref().is_none_or(|plan| plan.is_complete());
-        if !open.incremental || found_all {
-            combined.plan = None;
+        let missing = open.incremental && !plan.is_complete();
+        self.combiner.put_plan(at, missing.then_some(plan), whole);
+        let length = self.combiner.get(at).map_or(0, CombinedFile::length);
+        if length >= super::tree::SMALL_BYTES {
+            open.file.start_writeback(0, length)?;
         }
-        combined.seen = true;
-        if combined.length >= super::tree::SMALL_BYTES {
-            open.file.start_writeback(0, combined.length)?;
-        }
-        self.combiner.add(name, combined);
         Ok(())
     }
 }
@@ -158,11 +162,10 @@ impl Members for Older<'_, '_> {
                 Ok(())
             }
             Some(Open::Blocks(open)) => {
-                let OpenBlocks { combined, blocks, hasher, file, listed, end, .. } = open.as_mut();
+                let OpenBlocks { plan, blocks, hasher, file, listed, end, .. } = open.as_mut();
                 if let Some(hasher) = hasher {
                     hasher.update(bytes);
                 }
-                let Some(plan) = &mut combined.plan else { return Ok(()) };
                 let filled = blocks.push(bytes, &mut |piece| match piece {
                     Piece::Header(header) => {
                         *end = Some(header.truncation_blocks);

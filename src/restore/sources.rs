@@ -1,9 +1,9 @@
 //! Where the files of a backup, and of those that it stands on, are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::disk::{Disk, durable};
-use crate::manifest::Manifest;
+use crate::disk::Disk;
+use crate::manifest::{Manifest, ManifestError};
 use crate::repository::{BackupExtra, BackupId, ServerLayout, StoredManifest};
 
 use super::carry_out::Job;
@@ -31,9 +31,12 @@ pub(super) struct Sources {
     pub newest: StoredBackup,
     /// Those that it stands on, the newer first.
     pub older: Vec<StoredBackup>,
-    /// The manifest of the newest, with its path.
-    pub manifest: Option<(PathBuf, Vec<u8>)>,
+    /// What the manifest of the newest says, until it is taken, with its path.
+    pub manifest: Option<StoredText>,
 }
+
+/// A manifest, or what is wrong with it; and where it stands.
+pub(super) type StoredText = (PathBuf, Result<Manifest, ManifestError>);
 
 impl Sources {
     /// Looks for everything that a plan needs.
@@ -109,14 +112,9 @@ impl StoredBackup {
         Ok(StoredBackup { id, main, tablespaces, manifest })
     }
 
-    /// The manifest and its path.
-    pub fn read_manifest(
-        &self,
-        disk: &dyn Disk,
-    ) -> Result<Option<(PathBuf, Vec<u8>)>, RestoreError> {
-        let read = |path: &Path| durable::read_file(disk, path, StoredManifest::BYTES_MAX);
+    fn read_manifest(&self, disk: &dyn Disk) -> Result<Option<StoredText>, RestoreError> {
         match &self.manifest {
-            Some(path) => Ok(Some((path.clone(), read(path)?))),
+            Some(path) => Ok(Some((path.clone(), StoredManifest::read(disk, path)?))),
             None => Ok(None),
         }
     }

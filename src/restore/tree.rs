@@ -12,6 +12,7 @@ use crate::disk::{Disk, DiskError, DiskFile, durable};
 
 use super::error::RestoreError;
 use super::path::InnerPath;
+use super::written::Written;
 
 /// Written first and removed last: a restore that was killed can be told from a cluster.
 pub const MARKER: &str = ".tapster-restore-incomplete";
@@ -32,7 +33,7 @@ pub struct Tree<'a> {
     disk: &'a dyn Disk,
     root: PathBuf,
     directories: HashSet<PathBuf>,
-    files: HashSet<PathBuf>,
+    files: Written,
 }
 
 impl<'a> Tree<'a> {
@@ -50,7 +51,7 @@ impl<'a> Tree<'a> {
             disk,
             root: root.to_owned(),
             directories: HashSet::from([root.to_owned()]),
-            files: HashSet::new(),
+            files: Written::default(),
         })
     }
 
@@ -96,13 +97,18 @@ impl<'a> Tree<'a> {
         if let Some(above) = path.parent() {
             self.make(above)?;
         }
+        let file = self.begin(&path, mode)?;
+        self.files.push(&path);
+        Ok(file)
+    }
+
+    fn begin(&self, path: &Path, mode: u32) -> Result<TreeFile, DiskError> {
         let mode = (mode & 0o777) | 0o600;
-        let file = self.disk.create(&path, mode)?;
+        let file = self.disk.create(path, mode)?;
         if mode & 0o077 != 0 {
             // The umask may have taken some of these.
-            self.disk.set_mode(&path, mode)?;
+            self.disk.set_mode(path, mode)?;
         }
-        self.files.insert(path);
         Ok(TreeFile { file, length: 0, written_back: 0 })
     }
 
@@ -128,12 +134,13 @@ impl<'a> Tree<'a> {
     }
 
     /// Replaces the content of a file that this tree holds.
-    pub fn replace(&mut self, name: &InnerPath, bytes: &[u8]) -> Result<(), DiskError> {
+    pub fn replace(&self, name: &InnerPath, bytes: &[u8]) -> Result<(), DiskError> {
         let path = name.in_directory(&self.root);
         let mode = self.disk.stat(&path)?.map_or(0o600, |found| found.mode);
         self.disk.remove_file(&path)?;
-        self.files.remove(&path);
-        self.write(name, mode, bytes)
+        let mut file = self.begin(&path, mode)?;
+        file.write(bytes)?;
+        file.finish(None)
     }
 
     /// Makes a symbolic link. Only after the last member: nothing may be written through it.
@@ -151,9 +158,13 @@ impl<'a> Tree<'a> {
         &self,
         each: &mut dyn FnMut() -> Result<(), RestoreError>,
     ) -> Result<(), RestoreError> {
-        let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
-        for batch in files.chunks(SYNC_BATCH) {
-            durable::sync_files(self.disk, batch.len(), &|index| batch[index].to_owned())?;
+        let mut files = self.files.iter();
+        loop {
+            let batch: Vec<PathBuf> = files.by_ref().take(SYNC_BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            durable::sync_files(self.disk, batch.len(), &|index| batch[index].clone())?;
             each()?;
         }
         for path in &self.directories {
@@ -167,7 +178,7 @@ impl<'a> Tree<'a> {
 
     /// Whether a file of this name was written.
     pub fn holds(&self, name: &str) -> bool {
-        self.files.contains(&self.root.join(name))
+        self.files.holds(&self.root.join(name))
     }
 
     /// Creates a directory unless it is there.

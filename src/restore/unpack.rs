@@ -8,7 +8,7 @@ use crate::manifest::{Hasher, Manifest};
 use crate::pages::{Blocks, FilePlan, Piece};
 use crate::repository::label;
 
-use super::check::ManifestCheck;
+use super::check::{ManifestCheck, mismatch};
 use super::combine::{CombinedFile, Combiner, Fault, LAYOUT, without_prefix};
 use super::error::RestoreError;
 use super::members::Members;
@@ -98,15 +98,14 @@ struct Open {
 /// A file that holds some blocks of the one that it becomes.
 #[derive(Debug)]
 struct Incremental {
-    /// The name of the result in the manifest.
-    listed: InnerPath,
-    /// And in the tree.
+    /// The name of the result in the tree.
     name: InnerPath,
     blocks: Blocks,
     /// Nothing of it is believed, see [`Combiner::empties`].
     empty: bool,
     plan: Option<FilePlan>,
-    length: u64,
+    /// Of the result, in blocks.
+    length: u32,
 }
 
 impl<'t, 'd> Unpacker<'t, 'd> {
@@ -147,14 +146,7 @@ impl<'t, 'd> Unpacker<'t, 'd> {
         let name = InnerPath::parse(&result.as_bytes()[prefix..])?;
         let empty = self.combiner.as_ref().is_some_and(|combiner| combiner.empties(&result));
         let blocks = Blocks::new(LAYOUT, true);
-        Ok(Some(Box::new(Incremental {
-            listed: result,
-            name,
-            blocks,
-            empty,
-            plan: None,
-            length: 0,
-        })))
+        Ok(Some(Box::new(Incremental { name, blocks, empty, plan: None, length: 0 })))
     }
 
     fn end_of_incremental(
@@ -170,10 +162,10 @@ impl<'t, 'd> Unpacker<'t, 'd> {
         })?;
         if let Some(combiner) = &mut self.combiner {
             let plan = incremental.plan.filter(|plan| !plan.is_complete());
-            let (origin, name, length) = (self.origin, incremental.name, incremental.length);
-            let (seen, checksum) = (false, None);
-            let file = CombinedFile { origin, name, length, modified, plan, seen, checksum };
-            combiner.add(incremental.listed, file);
+            let at = self.check.as_ref().and_then(|check| check.index(listed));
+            // The check has let nothing pass that is not listed.
+            let at = at.ok_or_else(|| mismatch(listed, "it is not listed".to_owned()))?;
+            combiner.add(CombinedFile::new(at, incremental.length, modified, plan));
         }
         Ok(())
     }
@@ -322,9 +314,9 @@ impl Incremental {
             match piece {
                 _ if empty => {}
                 Piece::Header(header) => {
-                    *length = u64::from(header.result_blocks()) * page;
+                    *length = header.result_blocks();
                     *plan = Some(FilePlan::new(header));
-                    file.pad_to(*length)?;
+                    file.pad_to(u64::from(*length) * page)?;
                 }
                 Piece::Run { first, bytes } => file.write_within(bytes, u64::from(first) * page)?,
             }
