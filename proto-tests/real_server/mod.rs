@@ -45,6 +45,7 @@ mod killed_backups;
 mod forms;
 mod backup_options;
 mod sources;
+mod wal_holds;
 mod rehearsals;
 mod barman;
 

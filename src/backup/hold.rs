@@ -23,6 +23,8 @@ use crate::wire::SlotName;
 /// The server is asked for a sign of life this often: a connection over which nothing goes is
 /// forgotten by firewalls after some minutes, and ended by `idle_session_timeout`.
 const BEAT: Duration = Duration::from_secs(20);
+/// The first pause before another try to get a slot; each is twice as long, up to a beat.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A slot that is there for as long as this is.
 #[derive(Debug)]
@@ -73,21 +75,37 @@ async fn hold(
     Ok(walsender)
 }
 
-/// Keeps the connection alive. Where it is lost all the same, the slot is made anew: what was
-/// removed meanwhile is missed when the segments of the backup are counted.
+/// Keeps the connection alive. Where it is lost all the same, the slot is made anew at once: what
+/// was removed meanwhile is missed when the segments of the backup are counted.
 async fn beat(mut walsender: Walsender, options: ConnectOptions, name: String, id: BackupId) {
     loop {
-        tokio::time::sleep(BEAT).await;
-        if let Err(error) = walsender.identify_system().await {
-            let error = one_line(&error);
-            tracing::warn!(%error, "the slot that keeps the WAL of the backup is lost");
+        let lost = loss(&mut walsender).await;
+        let error = one_line(&lost);
+        tracing::warn!(%error, "the slot that keeps the WAL of the backup is lost");
+        let mut pause = AGAIN;
+        walsender = loop {
             match hold(&options, &name, id).await {
-                Ok(again) => walsender = again,
+                Ok(again) => break again,
                 Err(error) => {
                     let error = one_line(&error);
                     tracing::warn!(%error, "no slot keeps the WAL of the backup; trying again");
                 }
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BEAT);
+        };
+        tracing::info!("a slot keeps the WAL of the backup again");
+    }
+}
+
+/// Waits until the connection is lost, and with it the slot.
+async fn loss(walsender: &mut Walsender) -> NetError {
+    loop {
+        if let Ok(lost) = tokio::time::timeout(BEAT, walsender.lost_idle()).await {
+            return lost;
+        }
+        if let Err(lost) = walsender.identify_system().await {
+            return lost;
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::wire::base_backup::BackupStream;
 use crate::wire::copy_both::WalStream;
 use crate::wire::{
     BaseBackupOptions, Command, CreatedSlot, Exchange, ExchangeEvent, HistoryFile, IdentifySystem,
-    Parameters, ResultSet, ServerVersion, SlotName, SlotState, WireError, frontend,
+    Parameters, ResultSet, ServerVersion, SlotName, SlotState, Tag, WireError, frontend,
 };
 
 /// A physical replication connection, between commands.
@@ -134,6 +134,20 @@ impl Walsender {
     /// See [`NetError`]; the same holds for all commands below.
     pub async fn identify_system(&mut self) -> Result<IdentifySystem, NetError> {
         self.one(&Command::IdentifySystem, |result| IdentifySystem::try_from(result)).await
+    }
+
+    /// Waits, between two commands, until the connection is lost; returns how. May be given up at
+    /// any point, and then the session goes on.
+    pub async fn lost_idle(&mut self) -> NetError {
+        let next = Command::IdentifySystem;
+        // What the server says unasked is taken in; only its last words end this.
+        match self.receive(&next, None).await {
+            Err(error) => error,
+            Ok(_) => {
+                let (got, expected) = (Tag(b'Z'), "nothing");
+                self.command_error(next.keyword(), WireError::Unexpected { got, expected })
+            }
+        }
     }
 
     /// The value of a setting, as the server prints it.
