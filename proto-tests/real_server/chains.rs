@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use super::incrementals::ids;
+use super::incrementals::{ids, info, key};
 use super::tables::assert_same_tables;
-use super::{Cluster, Tapster};
+use super::{Cluster, Stop, Tapster};
 
 const PAGE: usize = 8192;
 
@@ -131,6 +131,80 @@ fn a_chain_of_a_standby_goes_on_over_its_promotion() {
         standby.promote();
         standby.wait_until_writable();
         tapster.write_server("main", &source);
+        standby.sql("UPDATE t SET md5 = 'of its own' WHERE n % 7000 = 1");
+        tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+        let expected = standby.checksums();
+        let restored = tapster.restore(major, "restored", &["main", "latest"]);
+        restored.wait_until_writable();
+        assert_same_tables(&expected, &restored.checksums());
+    }
+}
+
+/// Hours may lie between the copy and the last of its WAL.
+#[test]
+fn a_backup_fails_when_its_parent_is_deleted_while_it_waits_for_its_wal() {
+    let primary = cluster(17);
+    let standby = primary.standby();
+    primary.wait_for_standby(&standby);
+    let tapster = Tapster::new();
+    let source = Tapster::server_options(&standby);
+    let options = format!("{source}primary_conninfo = {}\n", primary.conninfo());
+    tapster.write_server("main", &options);
+    tapster.ok(&["backup", "--wait", "main"]);
+    let parent = ids(&tapster).pop().expect("a backup");
+    // Nobody closes the last segment any more.
+    tapster.write_server("main", &source);
+    primary.sql("CREATE TABLE t AS SELECT n FROM generate_series(1, 1000) n");
+    primary.sql("CHECKPOINT");
+    primary.wait_for_standby(&standby);
+    let mut backup = tapster.spawn(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+    backup.wait_for_log(&tapster, "Waiting for the WAL file");
+    let child = ids(&tapster).pop().expect("a record");
+    assert_eq!(key(&info(&tapster, &child), "status"), "WAITING_FOR_WALS", "the test is broken");
+    let mark = format!("{parent}-delete_this");
+    fs::write(tapster.server("main").join("meta").join(mark), "").expect("marked");
+    primary.switch_wal();
+    assert_eq!(backup.wait(), 1, "{}", backup.output());
+    let sentence = format!("backup {parent} was deleted meanwhile");
+    assert!(backup.output().contains(&sentence), "{}", backup.output());
+    assert_eq!(key(&info(&tapster, &child), "status"), "FAILED");
+    let data = tapster.server("main").join("base").join(&child).join("data");
+    assert_eq!(fs::read_dir(data).map_or(0, Iterator::count), 0, "nobody can restore it");
+}
+
+/// The server has no summary of a timeline that ended where a segment does, and so cannot say what
+/// has changed since a backup on it.
+#[test]
+fn a_chain_that_a_promotion_at_the_end_of_a_segment_breaks_is_refused_with_reason_and_remedy() {
+    for major in [17, 18] {
+        let primary = cluster(major);
+        primary.sql("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 20000) n");
+        let standby = primary.standby();
+        primary.wait_for_standby(&standby);
+        let tapster = Tapster::new();
+        let source = Tapster::server_options(&standby);
+        let options = format!("{source}primary_conninfo = {}\n", primary.conninfo());
+        tapster.write_server("main", &options);
+        tapster.ok(&["backup", "--wait", "main"]);
+        let parent = ids(&tapster).pop().expect("a backup");
+        primary.switch_wal();
+        primary.wait_for_standby(&standby);
+        // At its orderly end it would begin the next segment.
+        primary.stop(Stop::Crash);
+        standby.promote();
+        standby.wait_until_writable();
+        tapster.write_server("main", &source);
+        let history = fs::read_to_string(standby.pg_wal().join("00000002.history"));
+        let history = history.expect("it was promoted");
+        let left = history.split('\t').nth(1).expect("a position");
+        assert!(left.ends_with("000000"), "the test is broken: left at {left}");
+        let refused = tapster.refused(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+        let sentence = format!("the server cannot continue backup {parent}");
+        for said in [&sentence[..], "WAL summaries are required", "try: take a full backup"] {
+            assert!(refused.stderr.contains(said), "{major}: {said:?} is not said: {refused}");
+        }
+        // And that is all that has to be done.
+        tapster.ok(&["backup", "--wait", "main"]);
         standby.sql("UPDATE t SET md5 = 'of its own' WHERE n % 7000 = 1");
         tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
         let expected = standby.checksums();

@@ -170,12 +170,12 @@ pub fn ids(tapster: &Tapster) -> Vec<String> {
     ids
 }
 
-fn info(tapster: &Tapster, id: &str) -> String {
+pub fn info(tapster: &Tapster, id: &str) -> String {
     let path = tapster.server("main").join("meta").join(format!("{id}-backup.info"));
     fs::read_to_string(path).expect("a record")
 }
 
-fn key(info: &str, key: &str) -> String {
+pub fn key(info: &str, key: &str) -> String {
     let line = info.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
     line.unwrap_or_default().to_owned()
 }

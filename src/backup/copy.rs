@@ -176,20 +176,16 @@ impl Backup<'_> {
             allowed: self.plan.allow_damaged_pages,
             verified: manifest_due,
         };
-        if let Some(damage) = damage::judge(stored, &verdict, said, &rules)? {
-            damage.write(self.plan.disk.as_ref(), &self.plan.layout, self.record.info.id)?;
+        let (disk, layout, id) = (self.plan.disk.as_ref(), &self.plan.layout, self.record.info.id);
+        let damage = damage::judge(stored, &verdict, said, &rules)?;
+        BackupExtra::new(&stored.plain_lengths, damage.clone()).write(disk, layout, id)?;
+        if let Some(damage) = damage {
             tell(Milestone::Damaged(damage));
         }
         tell(Milestone::Copied { took, verified: manifest_due });
-        places::publish(self.plan.disk.as_ref(), &self.data, &stored.parts)?;
-        BackupExtra::of_lengths(&stored.plain_lengths).write(
-            self.plan.disk.as_ref(),
-            &self.plan.layout,
-            self.record.info.id,
-        )?;
+        places::publish(disk, &self.data, &stored.parts)?;
         if let Some(parent) = &self.parent {
-            let id = self.record.info.id;
-            parent.adopt(self.plan.disk.as_ref(), &self.plan.layout, id)?;
+            parent.adopt(disk, layout, id)?;
         }
         let passed = || stored.members.files.iter().map(|file| file.size).sum();
         if self.parent.is_none() {

@@ -1,17 +1,15 @@
 //! `meta/<id>-tapster.json`: what Tapster knows of a backup beyond Barman's keys.
 //!
 //! Barman refuses a `backup.info` with a key that it does not know, and leaves this file alone.
-//! Nothing depends on it: a backup without it is restored all the same. Damage that was taken along
-//! stands in the same file: see [`KnownDamage`](super::KnownDamage).
+//! Nothing depends on it: a backup without it is restored all the same.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::layout::FILE_MODE;
-use super::{BackupId, RepositoryError, ServerLayout};
-use crate::disk::{self, Disk};
+use super::{BackupId, KnownDamage, RepositoryError, ServerLayout};
+use crate::disk::{self, Disk, durable};
 
 /// The file's content.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -19,16 +17,21 @@ use crate::disk::{self, Disk};
 pub struct BackupExtra {
     /// Of archives that do not say themselves how long they are unpacked: their bytes then, by
     /// the names of the files.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plain_lengths: BTreeMap<String, u64>,
+    /// Damage that was taken along; written here, and read by [`KnownDamage::read`], which does
+    /// not take a record that it cannot understand for none.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub damaged_pages: Option<KnownDamage>,
 }
 
 /// A backup has an archive for each tablespace, and there are not many.
 const BYTES_MAX: u64 = 16 << 20;
 
 impl BackupExtra {
-    /// Knows the lengths of these archives.
-    pub fn of_lengths(lengths: &[(String, u64)]) -> BackupExtra {
-        BackupExtra { plain_lengths: lengths.iter().cloned().collect() }
+    /// Knows the lengths of these archives, and this damage.
+    pub fn new(lengths: &[(String, u64)], damaged_pages: Option<KnownDamage>) -> BackupExtra {
+        BackupExtra { plain_lengths: lengths.iter().cloned().collect(), damaged_pages }
     }
 
     /// What is known; nothing where the file is not there or cannot be understood.
@@ -46,7 +49,8 @@ impl BackupExtra {
         }
     }
 
-    /// Writes it down, durably, beside what stands there; nothing when there is nothing to say.
+    /// Writes it down, durably, in place of what stands there. There is no file when there is
+    /// nothing to say.
     ///
     /// # Errors
     /// The disk cannot be written.
@@ -56,21 +60,16 @@ impl BackupExtra {
         layout: &ServerLayout,
         id: BackupId,
     ) -> Result<(), RepositoryError> {
-        if *self == BackupExtra::default() {
-            return Ok(());
-        }
         let path = layout.backup_extra(id);
-        let there = match disk::read_file(disk, &path, BYTES_MAX) {
-            Err(error) if error.is_absent() => Vec::new(),
-            result => result?,
-        };
-        let mut all: serde_json::Map<String, Value> =
-            serde_json::from_slice(&there).unwrap_or_default();
-        // Maps of texts and numbers can always be written.
-        if let Ok(Value::Object(own)) = serde_json::to_value(self) {
-            all.extend(own);
+        if *self == BackupExtra::default() {
+            // An earlier try may have had something to say.
+            return match disk.stat(&path)? {
+                Some(_) => Ok(durable::remove_file(disk, &path)?),
+                None => Ok(()),
+            };
         }
-        let text = serde_json::to_vec(&all).unwrap_or_default();
+        // Texts and numbers can always be written.
+        let text = serde_json::to_vec(self).unwrap_or_default();
         Ok(disk::write_file(disk, &path, FILE_MODE, &text)?)
     }
 }
@@ -91,15 +90,20 @@ mod tests {
         let read = || BackupExtra::read(&disk, &layout, id).expect("readable");
         BackupExtra::default().write(&disk, &layout, id).expect("nothing to do");
         assert_eq!((read(), disk.files().len()), (BackupExtra::default(), 0));
-        let extra = BackupExtra::of_lengths(&[("base.tar.zst".to_owned(), 1 << 40)]);
-        extra.write(&disk, &layout, id).expect("written");
-        assert_eq!(read(), extra);
-        let damage = r#"{"damaged_pages": {"count": 0, "server": null, "first": []}}"#;
+        let lengths = [("base.tar.zst".to_owned(), 1 << 40)];
+        let known = KnownDamage { count: 1, server: Some("said".to_owned()), first: Vec::new() };
+        for damage in [None, Some(known)] {
+            BackupExtra::new(&lengths, damage.clone()).write(&disk, &layout, id).expect("written");
+            assert_eq!(read(), BackupExtra::new(&lengths, None));
+            assert_eq!(KnownDamage::read(&disk, &layout, id).expect("readable"), damage);
+        }
+        // The next try has none of it.
+        BackupExtra::default().write(&disk, &layout, id).expect("removed");
+        assert_eq!((read(), disk.files().len()), (BackupExtra::default(), 0));
+        let damage = r#"{"plain_lengths": {"base.tar.zst": 1099511627776}, "damaged_pages": 1}"#;
         disk.put(&layout.backup_extra(id), damage.as_bytes());
-        let known = KnownDamage::read(&disk, &layout, id).expect("readable");
-        extra.write(&disk, &layout, id).expect("written");
-        assert_eq!(KnownDamage::read(&disk, &layout, id).expect("readable"), known);
-        assert_eq!(read(), extra);
+        assert_eq!(read(), BackupExtra::new(&lengths, None));
+        KnownDamage::read(&disk, &layout, id).expect_err("not taken for none");
         for text in ["", "[]", "{\"plain_lengths\": 1}", "{\"later\": {}}"] {
             disk.put(&layout.backup_extra(id), text.as_bytes());
             assert_eq!(read(), BackupExtra::default(), "{text}");

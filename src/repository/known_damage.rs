@@ -1,5 +1,6 @@
 //! `meta/<id>-tapster.json`: damage that a backup has brought along from its cluster, where the
-//! user allowed that. Barman knows no word for it, so that it stands in a file of our own.
+//! user allowed that. Barman knows no word for it, so that it stands in a file of our own, which
+//! [`BackupExtra`](super::BackupExtra) writes.
 //!
 //! ```json
 //! {"damaged_pages": {"count": 1, "server": null, "first": [
@@ -8,7 +9,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::FILE_MODE;
 use super::{BackupId, RepositoryError, ServerLayout};
 use crate::disk::{self, Disk};
 use crate::pages::{Damage, DamagedPages};
@@ -37,7 +37,7 @@ pub struct KnownPage {
     pub expected: u16,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct File {
     damaged_pages: Option<KnownDamage>,
 }
@@ -71,19 +71,6 @@ impl KnownDamage {
         let file: Result<File, _> = serde_json::from_slice(&bytes);
         file.map(|file| file.damaged_pages).map_err(|_| RepositoryError::KnownDamage { path })
     }
-
-    /// Puts it on record, durably.
-    pub fn write(
-        &self,
-        disk: &dyn Disk,
-        layout: &ServerLayout,
-        id: BackupId,
-    ) -> Result<(), RepositoryError> {
-        let file = File { damaged_pages: Some(self.clone()) };
-        // Text and numbers can always be written.
-        let bytes = serde_json::to_vec(&file).unwrap_or_default();
-        Ok(disk::write_file(disk, &layout.backup_extra(id), FILE_MODE, &bytes)?)
-    }
 }
 
 impl std::fmt::Display for KnownDamage {
@@ -107,6 +94,7 @@ impl std::fmt::Display for KnownDamage {
 mod tests {
     use super::*;
     use crate::disk::ModelDisk;
+    use crate::repository::BackupExtra;
 
     #[test]
     fn damage_on_record_is_read_again_and_a_record_that_is_none_is_an_error() {
@@ -119,7 +107,8 @@ mod tests {
         let mut pages = DamagedPages::new();
         pages.add([b"base/5/", b"16384"], Damage::Page { block: 7, found: 1, expected: 2 });
         let known = KnownDamage::new(&pages, Some("checksum verification failure".to_owned()));
-        known.write(&disk, &layout, id).expect("written");
+        let extra = BackupExtra::new(&[], Some(known.clone()));
+        extra.write(&disk, &layout, id).expect("written");
         let read = KnownDamage::read(&disk, &layout, id).expect("readable");
         assert_eq!(read.as_ref(), Some(&known));
         assert_eq!(known.to_string(), "1 damaged page(s): block 7 in \"base/5/16384\"");
