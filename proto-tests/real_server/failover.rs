@@ -4,6 +4,7 @@
 //! gives up when its tail is on a branch that died, and lets a commit wait for its next status
 //! when a segment's end came at the wrong moment.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::round_trip::assert_same_segments;
@@ -120,6 +121,9 @@ fn a_tail_that_the_new_primary_never_had_is_kept_and_the_new_branch_is_received(
         let standby = cluster.standby();
         let tapster = Tapster::of(&cluster);
         let mut receiver = tapster.receive(&cluster);
+        tapster.ok(&["backup", "main"]);
+        // The timelines part in the middle of a segment.
+        cluster.sql("CREATE TABLE both_have_it ()");
         cluster.wait_for_standby(&standby);
         standby.stop(Stop::Fast);
         // Only the receiver gets this.
@@ -144,7 +148,36 @@ fn a_tail_that_the_new_primary_never_had_is_kept_and_the_new_branch_is_received(
         let archived = tapster.archived("main");
         assert!(archived.contains_key(&lost), "the dead branch is gone: {archived:?}");
         assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+        // Whoever asks for it gets it, to the last row of its last segment.
+        for (branch, expected) in [("1", "1001,-1,1000"), ("latest", "1,2,2")] {
+            let restored =
+                tapster.restore(major, branch, &["--target-tli", branch, "main", "latest"]);
+            restored.wait_until_writable();
+            let question = "SELECT concat_ws(',', count(*), min(n), max(n)) FROM t";
+            assert_eq!(restored.value(question), expected, "{major}, timeline {branch}");
+        }
+        // While nothing of the new timeline is there but its history, the old one's file stands in
+        // for its beginning, and goes on behind it with what never was on the new one.
+        for path in archived_of(&tapster, "00000002") {
+            std::fs::remove_file(path).expect("removed");
+        }
+        let restored = tapster.restore(major, "bare", &["--target-tli", "2", "main", "latest"]);
+        restored.wait_until_writable();
+        assert_eq!(
+            restored.value("SELECT count(*) FROM t"),
+            "0",
+            "{major}: rows of the dead branch"
+        );
     }
+}
+
+/// Segments of a timeline, whole or not, in the archive and on their way there.
+fn archived_of(tapster: &Tapster, timeline: &str) -> Vec<PathBuf> {
+    let archived = tapster.archived("main").into_values();
+    let streaming = std::fs::read_dir(tapster.server("main").join("streaming")).expect("a folder");
+    let all = archived.chain(streaming.flatten().map(|entry| entry.path()));
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    all.filter(|path| name(path).len() >= 24 && name(path).starts_with(timeline)).collect()
 }
 
 #[test]

@@ -330,12 +330,15 @@ impl<'j> Work<'_, 'j> {
         }
         let mut damaged = None;
         for &name in &plan.wal.segments {
-            let found =
-                shelf.copy_segment(name, identity, tree, directory, &mut |n| self.moved(n))?;
+            let cut = plan.wal.cut_of(name);
+            let place = (&mut *tree, directory);
+            let found = shelf.copy_segment(name, identity, cut, place, &mut |n| self.moved(n))?;
             damaged = damaged.or(found.map(|finding| (name, finding)));
         }
         if let Some(name) = plan.wal.partial {
-            shelf.copy_open_segment(name, identity, tree, directory, &mut |n| self.moved(n))?;
+            let cut = plan.wal.cut_of(name);
+            let place = (&mut *tree, directory);
+            shelf.copy_open_segment(name, identity, cut, place, &mut |n| self.moved(n))?;
         }
         if let Some((name, finding)) = damaged {
             self.observer.warning(&format!(

@@ -20,6 +20,7 @@ pub mod path;
 pub mod source;
 mod sources;
 pub mod shelf;
+mod open_segment;
 pub mod reach;
 pub mod chain;
 pub mod members;

@@ -58,6 +58,9 @@ pub struct WalSelection {
     pub segments: Vec<SegmentName>,
     /// The open segment behind them, to be copied at full size under its plain name.
     pub partial: Option<SegmentName>,
+    /// Where the last file ends to count, if it is an ancestor's: what that timeline has written
+    /// behind its end would be replayed as well.
+    pub cut: Option<Lsn>,
     /// Timelines whose history files go along.
     pub histories: Vec<Timeline>,
     /// The timeline on which recovery ends.
@@ -79,6 +82,14 @@ pub struct Gap {
     pub behind: usize,
     /// The recorded hole, if it is one: the segment itself may then be there, and damaged.
     pub hole: Option<Hole>,
+}
+
+impl WalSelection {
+    /// Where a file ends to count, if that is before its end.
+    pub fn cut_of(&self, name: SegmentName) -> Option<Lsn> {
+        let last = self.partial.as_ref().or(self.segments.last());
+        self.cut.filter(|_| last == Some(&name))
+    }
 }
 
 impl AvailableWal {
@@ -140,12 +151,13 @@ impl AvailableWal {
         let hole = self.first_hole(&lineage, backup);
         let mut number = backup.begin.segment(size);
         let mut segments = Vec::new();
-        let mut end = number.start(size);
+        let (mut end, mut cut) = (number.start(size), None);
         let lost_from = hole.map_or(Lsn(u64::MAX), |(at, _)| at);
         while last.is_none_or(|last| number <= last) && lost_from > number.start(size) {
             let Some((name, covered)) = self.find(&lineage, number, size) else { break };
             segments.push(name);
             end = covered.min(lost_from);
+            cut = Some(covered).filter(|covered| *covered < number.end(size));
             // Nothing is replayed behind a hole. An ancestor's file stands in for one that is missing: nothing follows it.
             if end < number.end(size) {
                 break;
@@ -156,8 +168,10 @@ impl AvailableWal {
             && end <= number.start(size)
             && lost_from > number.start(size);
         let partial = if wanted { self.open_segment(&lineage, number, size) } else { None };
-        if let Some((_, valid_end)) = partial {
+        if let Some((name, valid_end)) = partial {
             end = valid_end.unwrap_or_else(|| number.end(size)).min(lost_from);
+            cut = lineage.ancestor_within(number, size).map(|(_, left)| left);
+            cut = cut.filter(|_| lineage.name(number, size) != name);
             number = number.next();
         }
         if let Some((at, hole)) = hole.filter(|(at, _)| *at < backup.end) {
@@ -186,6 +200,7 @@ impl AvailableWal {
         Ok(WalSelection {
             segments,
             partial: partial.map(|(name, _)| name),
+            cut,
             histories: self.histories.keys().copied().collect(),
             timeline,
             end,
@@ -213,10 +228,11 @@ impl AvailableWal {
         (!open && self.segments.contains(&there)).then_some((there, switchpoint))
     }
 
-    /// The segment that is still being received, unless something supersedes it.
+    /// The segment that was not received to its end, unless something supersedes it.
     ///
-    /// Recovery never asks for a `.partial`, and on the wrong branch its bytes would be wrong:
-    /// it is offered only as the newest file of a timeline from which nothing descends.
+    /// Recovery never asks for a `.partial`: it is offered as the last file of the timeline that is
+    /// followed, whether that is still written or ended there; or, up to the switchpoint, as the
+    /// beginning of that timeline, while there is nothing of its own.
     fn open_segment(
         &self,
         lineage: &Lineage,
@@ -224,13 +240,15 @@ impl AvailableWal {
         size: SegmentSize,
     ) -> Option<(SegmentName, Option<Lsn>)> {
         let name = lineage.name(number, size);
-        let valid_end = self.partials.get(&name)?;
+        let Some(valid_end) = self.partials.get(&name) else {
+            let (ancestor, left) = lineage.ancestor_within(number, size)?;
+            let there = SegmentName::new(ancestor, number, size);
+            let valid_end = *self.partials.get(&there)?;
+            return Some((there, Some(valid_end.map_or(left, |end| end.min(left)))));
+        };
         let newest = name.timeline() == lineage.timeline;
         let later = self.segments.range(name..).any(|other| other.timeline() == name.timeline());
-        let forked = self.histories.values().any(|history| {
-            history.switchpoint_of(name.timeline()).is_some_and(|at| at >= number.start(size))
-        });
-        (newest && !later && !forked).then_some((name, *valid_end))
+        (newest && !later).then_some((name, *valid_end))
     }
 
     /// The first recorded hole in what recovery reads from the beginning of the backup on, and

@@ -4,6 +4,7 @@
 //! archived. A receiver may move files while a restore runs: a name is looked up again each
 //! time, in every place, and a file that was moved is found where it went.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,11 +21,11 @@ use crate::wal::{
 use super::error::RestoreError;
 use super::path::InnerPath;
 use super::selection::{AvailableWal, WalSelection};
-use super::tree::Tree;
+use super::tree::{Tree, TreeFile};
 
 /// Larger than any history file that a server writes in its life.
 const HISTORY_BYTES_MAX: u64 = 1 << 20;
-const COPY_BYTES: usize = 1 << 20;
+pub(super) const COPY_BYTES: usize = 1 << 20;
 
 /// The directories that hold WAL of one server.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +65,15 @@ impl<'a> Shelf<'a> {
             name.number(identity.segment_size).is_some_and(|other| other >= number)
         };
         let mut histories = Vec::new();
+        let mut open = BTreeSet::new();
         for name in self.archived()? {
             match name {
                 WalFileName::Segment(name) if is_needed(name) => {
                     wal.segments.insert(name);
+                }
+                // What a timeline has left behind.
+                WalFileName::Partial(name) if is_needed(name) => {
+                    open.insert(name);
                 }
                 WalFileName::History(timeline) => histories.push(timeline),
                 _ => {}
@@ -81,14 +87,17 @@ impl<'a> Shelf<'a> {
                         wal.segments.insert(name);
                     }
                     WalFileName::Partial(name) if is_needed(name) && stat.length > 0 => {
-                        let path = directory.join(WalFileName::Partial(name).to_string());
-                        let end = self.valid_end(&path, name, identity)?;
-                        wal.partials.insert(name, end);
+                        open.insert(name);
                     }
                     WalFileName::History(timeline) => histories.push(timeline),
                     _ => {}
                 }
             }
+        }
+        for name in open {
+            // Gone when it was archived, and then it is whole.
+            let found = self.find_open_segment(name, identity)?;
+            wal.partials.insert(name, found.map(|(_, end)| end));
         }
         for timeline in histories {
             wal.histories.insert(timeline, self.history(timeline)?);
@@ -142,41 +151,6 @@ impl<'a> Shelf<'a> {
         Ok(files)
     }
 
-    /// The end of the last good record of an open segment. `None` when it is gone: archived,
-    /// and then it is whole.
-    fn valid_end(
-        &self,
-        path: &Path,
-        name: SegmentName,
-        identity: &WalIdentity,
-    ) -> Result<Option<Lsn>, RestoreError> {
-        let Some(number) = name.number(identity.segment_size) else { return Ok(None) };
-        let file = match self.disk.open_read(path) {
-            Ok(file) => file,
-            Err(error) if error.is_absent() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let start = number.start(identity.segment_size);
-        let mut checker =
-            WalChecker::new(name.timeline(), identity.system, identity.segment_size, start);
-        let mut findings = Vec::new();
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut at = 0;
-        loop {
-            let read = file.read_at(&mut buffer, at)?;
-            if read == 0 {
-                break;
-            }
-            checker.feed(start + at, &buffer[..read], &mut findings);
-            at += read as u64;
-            if !findings.is_empty() {
-                break;
-            }
-        }
-        // No whole record is no WAL, which is another thing than a file that was moved on.
-        Ok(Some(checker.valid_end().unwrap_or(start)))
-    }
-
     pub(super) fn history(&self, timeline: Timeline) -> Result<TimelineHistory, RestoreError> {
         let (path, content) = self.history_content(timeline)?;
         TimelineHistory::parse(timeline, &content)
@@ -227,13 +201,13 @@ impl<'a> Shelf<'a> {
     }
 
     /// Copies a complete segment into `directory` of a tree, and says what is damaged in it. A
-    /// record that reaches into the next segment is not looked at.
+    /// record that reaches into the next segment is not looked at. Behind `cut` there are zeros.
     pub fn copy_segment(
         &self,
         name: SegmentName,
         identity: &WalIdentity,
-        tree: &mut Tree<'_>,
-        directory: &str,
+        cut: Option<Lsn>,
+        (tree, directory): (&mut Tree<'_>, &str),
         moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
     ) -> Result<Option<Finding>, RestoreError> {
         let (path, file) = self.find(WalFileName::Segment(name))?;
@@ -241,41 +215,18 @@ impl<'a> Shelf<'a> {
         let mut inspection = Inspection::new(name, identity);
         let to = inner(directory, &name.to_string())?;
         let mut look = |bytes: &[u8]| inspection.take(bytes);
-        let copied = copy(first, &mut file, tree, &to, &mut look, moved)?;
+        let target = tree.file(&to, 0o600)?;
+        let limit = bytes_before(cut, name, identity);
+        let mut copied = copy(first, &mut file, limit, target, &mut look, moved)?;
         let length = copied.length();
-        copied.finish(None)?;
+        let full = u64::from(identity.segment_size.bytes());
         // Only now it is known of one that was packed.
-        if length != u64::from(identity.segment_size.bytes()) {
+        if length != full.min(limit) {
             return Err(RestoreError::SegmentLength { path, length, identity: *identity });
         }
-        Ok(inspection.damage)
-    }
-
-    /// Copies the open segment under its plain name, at full size. If it was completed
-    /// meanwhile the complete one is copied.
-    pub fn copy_open_segment(
-        &self,
-        name: SegmentName,
-        identity: &WalIdentity,
-        tree: &mut Tree<'_>,
-        directory: &str,
-        moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
-    ) -> Result<(), RestoreError> {
-        let (_, file) = match self.find(WalFileName::Partial(name)) {
-            Ok(found) => found,
-            Err(RestoreError::Disk(error)) if error.is_absent() => {
-                return self.copy_segment(name, identity, tree, directory, moved).map(|_| ());
-            }
-            Err(error) => return Err(error),
-        };
-        let mut file = unpacked(file)?;
-        let first = first_bytes(&mut file)?;
-        check_first_page(file.path(), &first, name, identity)?;
-        let to = inner(directory, &name.to_string())?;
-        let mut copied = copy(first, &mut file, tree, &to, &mut |_| {}, moved)?;
-        copied.pad_to(u64::from(identity.segment_size.bytes()))?;
+        copied.pad_to(full)?;
         copied.finish(None)?;
-        Ok(())
+        Ok(inspection.damage)
     }
 
     /// Copies a history file.
@@ -303,7 +254,7 @@ fn list(disk: &dyn Disk, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> 
     }
 }
 
-fn inner(directory: &str, name: &str) -> Result<InnerPath, RestoreError> {
+pub(super) fn inner(directory: &str, name: &str) -> Result<InnerPath, RestoreError> {
     Ok(InnerPath::parse(format!("{directory}/{name}").as_bytes())?)
 }
 
@@ -318,7 +269,7 @@ pub(super) fn unpacked(file: Box<dyn DiskFile>) -> Result<StoredFile, RestoreErr
 }
 
 /// As much of the beginning as a page header takes.
-fn first_bytes(file: &mut StoredFile) -> Result<Vec<u8>, RestoreError> {
+pub(super) fn first_bytes(file: &mut StoredFile) -> Result<Vec<u8>, RestoreError> {
     let mut first = vec![0; PageHeader::LONG];
     let read = file.read(&mut first)?;
     first.truncate(read);
@@ -344,7 +295,7 @@ fn open_whole(
 
 /// Refuses segments that belong elsewhere: recovery would stop at them with an error that names
 /// no file. `None` for a file whose first page was never written.
-fn check_first_page(
+pub(super) fn check_first_page(
     path: &Path,
     first: &[u8],
     name: SegmentName,
@@ -398,21 +349,29 @@ impl Inspection {
     }
 }
 
-fn copy(
+/// How much of a segment counts.
+pub(super) fn bytes_before(cut: Option<Lsn>, name: SegmentName, identity: &WalIdentity) -> u64 {
+    let start =
+        name.number(identity.segment_size).map(|number| number.start(identity.segment_size));
+    cut.zip(start).map_or(u64::MAX, |(cut, start)| cut.0.saturating_sub(start.0))
+}
+
+/// Copies up to `limit` bytes.
+pub(super) fn copy(
     first: Vec<u8>,
     file: &mut StoredFile,
-    tree: &mut Tree<'_>,
-    name: &InnerPath,
+    limit: u64,
+    mut target: TreeFile,
     look: &mut dyn FnMut(&[u8]),
     moved: &mut dyn FnMut(u64) -> Result<(), RestoreError>,
-) -> Result<super::tree::TreeFile, RestoreError> {
-    let mut target = tree.file(name, 0o600)?;
+) -> Result<TreeFile, RestoreError> {
     let mut buffer = first;
     let mut read = buffer.len();
     buffer.resize(COPY_BYTES, 0);
-    while read > 0 {
-        look(&buffer[..read]);
-        target.write(&buffer[..read])?;
+    while read > 0 && target.length() < limit {
+        let counts = (limit - target.length()).min(read as u64) as usize;
+        look(&buffer[..counts]);
+        target.write(&buffer[..counts])?;
         moved(read as u64)?;
         read = file.read(&mut buffer)?;
     }

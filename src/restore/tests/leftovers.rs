@@ -2,6 +2,7 @@
 //! too: what the earlier restore left in it is neither in the way nor believed.
 
 use super::*;
+use crate::restore::target::TargetTimeline;
 use crate::wal::Lsn;
 
 #[test]
@@ -81,5 +82,36 @@ fn a_segment_that_is_cut_or_empty_is_refused_before_anything_is_written() {
         let refused = fixture.restore(&disk).expect_err("it is not whole");
         assert!(matches!(refused, RestoreError::SegmentLength { .. }), "{length}: {refused}");
         assert_eq!(disk.files(), before, "{length}");
+    }
+}
+
+/// The old timeline's file goes on behind the end of that timeline, with records that the new one
+/// never had. A server that finds it while it follows the new one replays them all the same.
+#[test]
+fn of_an_ancestors_segment_nothing_behind_the_switchpoint_is_restored() {
+    let fixture = Fixture::new();
+    let switchpoint = 0x60_0500;
+    let history = format!("1\t0/{switchpoint:X}\tno recovery target specified\n");
+    let mut written = segment(6, SYSTEM);
+    written[0x100..].fill(7);
+    let name = segment_name(6);
+    let streaming = fixture.layout().streaming().to_owned();
+    let partial = WalFileName::Partial(name);
+    for (place, content) in [
+        (fixture.layout().wal(WalFileName::Segment(name)), written.clone()),
+        (fixture.layout().wal(WalFileName::Segment(name)), pack("zstd", &written)),
+        (fixture.layout().wal(partial), pack("gzip", &written)),
+        (streaming.join(partial.to_string()), written[..0x8000].to_vec()),
+    ] {
+        let disk = fixture.packed();
+        fixture.put_segment(&disk, 5, &segment(5, SYSTEM));
+        disk.put(&place, &content);
+        disk.put(&fixture.layout().wals().join("00000002.history"), history.as_bytes());
+        let goal = Goal { timeline: Some(TargetTimeline::Latest), ..Goal::default() };
+        fixture.restore_to(&disk, goal, &mut Witness::default()).expect("restored");
+        let found = disk.bytes(&restored(&format!("barman_wal/{name}"))).expect("it is needed");
+        let mut expected = written.clone();
+        expected[0x500..].fill(0);
+        assert!(found == expected, "{}", place.display());
     }
 }

@@ -189,10 +189,6 @@ fn the_open_segment_is_offered_only_when_nothing_supersedes_it() {
     let chosen = open.select(&backup(), tli(1), Reach::Backup).expect("complete");
     assert_eq!(chosen.partial, None, "nobody needs it");
 
-    let promoted = with_partial(wal(&complete, &[PROMOTED]), "1/2D", None);
-    let chosen = promoted.select(&backup(), tli(1), Reach::End).expect("complete");
-    assert_eq!(chosen.partial, None, "a newer timeline continues inside it");
-
     let later = with_partial(wal(&["1/2A", "1/2B", "1/2C", "1/2E"], &[]), "1/2D", None);
     let chosen = later.select(&backup(), tli(1), Reach::End).expect("complete");
     assert_eq!(chosen.partial, None, "a later segment says that it was completed elsewhere");
@@ -201,6 +197,34 @@ fn the_open_segment_is_offered_only_when_nothing_supersedes_it() {
     let detached = with_partial(wal(&["1/2A", "1/2B"], &[]), "1/2D", None);
     let chosen = detached.select(&backup(), tli(1), Reach::End).expect("complete");
     assert_eq!(chosen.partial, None, "a hole lies before it");
+}
+
+#[test]
+fn what_a_timeline_left_behind_is_offered_to_whoever_follows_it() {
+    let complete = ["1/2A", "1/2B", "1/2C"];
+    // It was received further than the new primary had got.
+    let left = with_partial(wal(&complete, &[PROMOTED]), "1/2D", Some("0/2D000900"));
+    let chosen = left.select(&backup(), tli(1), Reach::End).expect("complete");
+    assert_eq!((chosen.partial, chosen.end), (Some(short("1/2D")), lsn("0/2D000900")));
+    assert_eq!((chosen.cut, chosen.not_followed), (None, vec![tli(2)]));
+    // The new timeline has the same bytes up to the switchpoint, and others behind it.
+    let chosen = left.select(&backup(), tli(2), Reach::End).expect("complete");
+    assert_eq!((chosen.partial, chosen.end), (Some(short("1/2D")), lsn("0/2D000500")));
+    assert_eq!(chosen.cut_of(short("1/2D")), Some(lsn("0/2D000500")));
+    let open = with_partial(left.clone(), "2/2D", Some("0/2D000800"));
+    let chosen = open.select(&backup(), tli(2), Reach::End).expect("complete");
+    let expected = (Some(short("2/2D")), lsn("0/2D000800"), None);
+    assert_eq!((chosen.partial, chosen.end, chosen.cut), expected);
+    // It ends before the switchpoint.
+    let short_of_it = with_partial(wal(&complete, &[PROMOTED]), "1/2D", Some("0/2D000400"));
+    let chosen = short_of_it.select(&backup(), tli(2), Reach::End).expect("complete");
+    assert_eq!((chosen.partial, chosen.end), (Some(short("1/2D")), lsn("0/2D000400")));
+    // The old timeline's is whole, and went on.
+    let whole = wal(&["1/2A", "1/2B", "1/2C", "1/2D", "1/2E"], &[PROMOTED]);
+    let chosen = whole.select(&backup(), tli(2), Reach::End).expect("complete");
+    assert_eq!(chosen.segments.last(), Some(&short("1/2D")));
+    assert_eq!(chosen.cut_of(short("1/2D")), Some(lsn("0/2D000500")));
+    assert_eq!(chosen.cut_of(short("1/2C")), None);
 }
 
 #[test]
