@@ -27,6 +27,8 @@ pub(super) struct TreeOutput {
     /// The archive, for messages.
     archive: String,
     is_tablespace: bool,
+    /// Whether its file system is synced as a whole.
+    is_watched: bool,
     /// Those below the root that are there.
     directories: HashSet<Box<[u8]>>,
     open: Option<Tail>,
@@ -43,6 +45,7 @@ impl TreeOutput {
         root: PathBuf,
         archive: &str,
         is_tablespace: bool,
+        is_watched: bool,
     ) -> Result<TreeOutput, DiskError> {
         disk.create_directory(&root, DATA_MODE)?;
         Ok(TreeOutput {
@@ -50,6 +53,7 @@ impl TreeOutput {
             root,
             archive: archive.to_owned(),
             is_tablespace,
+            is_watched,
             directories: HashSet::new(),
             open: None,
             gathered: Gathered::new(),
@@ -116,8 +120,12 @@ impl TreeOutput {
         }
     }
 
-    /// Makes the names in it durable. The files are synced by whoever has the list of them.
+    /// Makes the names in it durable, unless everything is to be at once. The files are synced by
+    /// whoever has the list of them.
     pub(super) fn finish(self) -> Result<(), DiskError> {
+        if self.is_watched {
+            return Ok(());
+        }
         // Twenty thousand files are written back at once, not one by one.
         self.disk.flush_file_system(&self.root)?;
         for name in &self.directories {

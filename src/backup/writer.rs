@@ -20,7 +20,7 @@ use super::places::{self, Part, part_path};
 use super::queue::{Job, QueueReceiver};
 use super::tree::{LINKS, TreeOutput};
 use crate::codec::Framing;
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, FileSystemWatch};
 use crate::manifest::Manifest;
 
 /// Stores the archives and the manifest of one backup.
@@ -38,6 +38,9 @@ pub(super) struct Writer {
     /// Tablespaces that are stored as directories.
     spaces: Vec<Space>,
     manifest: Option<ManifestSink>,
+    /// Of directories, where everything may be made durable at once: since before the first was
+    /// made.
+    watch: Option<Box<dyn FileSystemWatch>>,
 }
 
 /// How an archive comes.
@@ -75,13 +78,25 @@ const FILE_MODE: u32 = 0o600;
 impl Writer {
     /// A writer into `data`; `members` sums the files up and looks at those of relations.
     pub(super) fn new(disk: Arc<dyn Disk>, data: PathBuf, form: Form, members: Members) -> Writer {
-        let (parts, plain_lengths) = (Vec::new(), Vec::new());
-        let (archive, spaces, manifest) = (None, Vec::new(), None);
-        Writer { disk, data, form, members, archive, parts, plain_lengths, spaces, manifest }
+        Writer {
+            disk,
+            data,
+            form,
+            members,
+            archive: None,
+            parts: Vec::new(),
+            plain_lengths: Vec::new(),
+            spaces: Vec::new(),
+            manifest: None,
+            watch: None,
+        }
     }
 
     /// Takes jobs until the reader ends.
     pub(super) fn run(mut self, jobs: &mut QueueReceiver) -> Result<Stored, BackupError> {
+        if self.form.is_directory() {
+            self.watch = self.disk.watch_file_system(&self.data)?;
+        }
         while let Some(job) = jobs.next() {
             match job {
                 Job::Data(bytes) => {
@@ -148,7 +163,8 @@ impl Writer {
             self.spaces.push(Space { oid, prefix, root });
         }
         let disk = Arc::clone(&self.disk);
-        TreeOutput::create(disk, root, name, tablespace.is_some()).map(Output::Tree)
+        let (is_tablespace, is_watched) = (tablespace.is_some(), self.watch.is_some());
+        TreeOutput::create(disk, root, name, is_tablespace, is_watched).map(Output::Tree)
     }
 
     fn end(&mut self) -> Result<(), BackupError> {
@@ -203,14 +219,19 @@ impl Writer {
             let name = target.file_name().unwrap_or_default();
             self.disk.symlink(&target, &links.join(name))?;
         }
-        if !self.spaces.is_empty() {
-            self.disk.sync_directory(&links)?;
-        }
         let manifest = self.manifest.take().map(ManifestSink::finish).transpose()?;
         let (manifest_length, said) =
             manifest.map_or((0, None), |(length, said)| (length, Some(said)));
-        let roots = Roots { main: &main, tablespaces: &self.spaces };
-        roots.sync(self.disk.as_ref(), &self.members.files)?;
+        match self.watch.take() {
+            Some(watch) => watch.sync()?,
+            None => {
+                if !self.spaces.is_empty() {
+                    self.disk.sync_directory(&links)?;
+                }
+                let roots = Roots { main: &main, tablespaces: &self.spaces };
+                roots.sync(self.disk.as_ref(), &self.members.files)?;
+            }
+        }
         self.disk.sync_directory(&main)?;
         let files: u64 = self.members.files.iter().map(|file| file.size).sum();
         for space in &self.spaces {

@@ -10,6 +10,7 @@ pub mod lock;
 mod model;
 mod real;
 mod sys;
+mod watch;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -26,12 +27,14 @@ pub use error::DiskError;
 pub use lock::{LockError, LockFile};
 pub use model::ModelDisk;
 pub use real::{RealDisk, may_write};
+pub use watch::FileSystemWatch;
 
 /// The calls that reach a file system, one to one: nothing here is durable unless it says so.
 ///
 /// Paths are absolute. A new, renamed or removed name survives a power cut only after
 /// [`Disk::sync_directory`] of the directory that holds it; bytes only after
-/// [`DiskFile::sync_data`] or [`DiskFile::sync_all`]. After a failed sync nothing that was
+/// [`DiskFile::sync_data`] or [`DiskFile::sync_all`]; and everything after
+/// [`FileSystemWatch::sync`]. After a failed sync nothing that was
 /// written since the last good one may be believed, and the file must not be synced again in
 /// the hope of a better answer.
 pub trait Disk: fmt::Debug + Send + Sync {
@@ -65,6 +68,11 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Has the file system around a path write back everything that is dirty, and waits for it:
     /// what is then synced one by one costs little. Promises nothing by itself.
     fn flush_file_system(&self, path: &Path) -> Result<(), DiskError>;
+    /// Watches the file system of a directory from now on, to make everything that is written to
+    /// it durable with one call. `None` where such a call does not tell of every failure: there
+    /// each file and each directory has to be synced by itself.
+    fn watch_file_system(&self, path: &Path)
+    -> Result<Option<Box<dyn FileSystemWatch>>, DiskError>;
     /// What stands in a directory, in no particular order, without `.` and `..`.
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError>;
     /// What stands at a path; a symbolic link is not followed. `None` when nothing does.

@@ -12,7 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, sys};
+use super::{
+    DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, FileSystemWatch, sys, watch,
+};
 
 /// The file systems of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,6 +100,13 @@ impl Disk for RealDisk {
             Ok(()) | Err(Errno::NOSYS) => Ok(()),
             Err(error) => Err(DiskError::new("sync the file system of", path, error)),
         }
+    }
+
+    fn watch_file_system(
+        &self,
+        path: &Path,
+    ) -> Result<Option<Box<dyn FileSystemWatch>>, DiskError> {
+        watch::watch(path)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> {

@@ -15,7 +15,9 @@ use crate::backup::form::Form;
 use crate::backup::member::Members;
 use crate::backup::queue::{Job, QueueSender, queue};
 use crate::backup::writer::Writer;
-use crate::disk::{DirectoryEntry, Disk, DiskError, DiskFile, FileStat, ModelDisk};
+use crate::disk::{
+    DirectoryEntry, Disk, DiskError, DiskFile, FileStat, FileSystemWatch, ModelDisk,
+};
 use crate::manifest::{Hasher, ManifestFile, ManifestWriter, Modified, compare};
 use crate::pages::{PageChecker, PageLayout, PageSize};
 use crate::tar::{Member, MemberKind, MemberPath, TRAILER};
@@ -72,6 +74,12 @@ impl Disk for Drain {
     }
     fn flush_file_system(&self, _path: &Path) -> Result<(), DiskError> {
         Ok(())
+    }
+    fn watch_file_system(
+        &self,
+        path: &Path,
+    ) -> Result<Option<Box<dyn FileSystemWatch>>, DiskError> {
+        self.0.watch_file_system(path)
     }
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> {
         self.0.list(path)

@@ -11,6 +11,10 @@ fn base() -> std::path::PathBuf {
     layout().backup(id())
 }
 
+/// A disk that is synced as a whole, and one that is synced file by file.
+const DISKS: [(&str, fn(u64) -> ModelDisk); 2] =
+    [("at once", ModelDisk::new), ("one by one", |seed| ModelDisk::new(seed).unwatchable())];
+
 /// If the backup is said to be copied, every file of it is there; if not, no directory has its
 /// name but empty ones.
 fn check_plain(survived: &ModelDisk, sample: &Sample, what: &str) {
@@ -38,33 +42,62 @@ fn a_plain_backup_that_is_said_to_be_copied_survives_a_power_cut_at_any_call() {
     check_plain(&disk, &sample, "without a power cut");
     let info = BackupInfo::read(&disk, &layout(), id()).expect("a record");
     assert!(info.is_copied());
-    for call in 0..disk.calls() {
-        for seed in 0..4 {
-            let disk = ModelDisk::new(seed);
-            disk.power_loss_at_call(call);
-            let _ = back_up_as(&disk, &sample, Form::Directory(None));
-            let what = format!("call={call} seed={seed}");
-            check_plain(&disk.after_power_loss(seed), &sample, &what);
-            check_plain(&disk.after_kill(seed), &sample, &what);
+    for (how, made) in DISKS {
+        let disk = made(0);
+        back_up_as(&disk, &sample, Form::Directory(None)).expect("nothing fails");
+        for seed in 0..16 {
+            check_plain(&disk.after_power_loss(seed), &sample, how);
+        }
+        for call in 0..disk.calls() {
+            for seed in 0..4 {
+                let disk = made(seed);
+                disk.power_loss_at_call(call);
+                let _ = back_up_as(&disk, &sample, Form::Directory(None));
+                let what = format!("{how}: call={call} seed={seed}");
+                check_plain(&disk.after_power_loss(seed), &sample, &what);
+                check_plain(&disk.after_kill(seed), &sample, &what);
+            }
         }
     }
+}
+
+/// What the kernel writes back by itself may fail, too, and then no later sync knows of it.
+#[test]
+fn a_plain_backup_of_which_the_kernel_lost_something_meanwhile_is_failed() {
+    let (disk, sample) = (ModelDisk::new(0), Sample::plain());
+    // The last call before everything is synced.
+    disk.hold("create link");
+    let error = std::thread::scope(|scope| {
+        let backup = scope.spawn(|| back_up_as(&disk, &sample, Form::Directory(None)));
+        disk.wait_until_held();
+        disk.fail_write_back();
+        disk.release();
+        backup.join().expect("no panic").expect_err("bytes are lost")
+    });
+    assert!(matches!(&error, BackupError::Disk(error) if error.is_of_sync()), "{error}");
+    let info = BackupInfo::read(&disk, &layout(), id()).expect("a record");
+    assert_eq!(info.status, BackupStatus::Failed);
+    let left = disk.files().into_iter().find(|path| path.starts_with(layout().base()));
+    assert_eq!(left, None);
 }
 
 #[test]
 fn a_call_that_fails_leaves_a_failed_plain_backup_and_none_of_its_files() {
     let sample = Sample::plain();
-    let disk = ModelDisk::new(0);
-    back_up_as(&disk, &sample, Form::Directory(None)).expect("nothing fails");
-    for call in 0..disk.calls() {
-        let disk = ModelDisk::new(call);
-        disk.fail_call(call, Errno::NOSPC);
-        let Err(error) = back_up_as(&disk, &sample, Form::Directory(None)) else { continue };
-        assert!(matches!(error, BackupError::Disk(_) | BackupError::Repository(_)), "{error}");
-        let Ok(info) = BackupInfo::read(&disk, &layout(), id()) else { continue };
-        assert_ne!(info.status, BackupStatus::Done, "{call}");
-        if info.status == BackupStatus::Failed {
-            let left = disk.files().into_iter().find(|path| path.starts_with(layout().base()));
-            assert_eq!(left, None, "{call}: {:?}", disk.history());
+    for (how, made) in DISKS {
+        let disk = made(0);
+        back_up_as(&disk, &sample, Form::Directory(None)).expect("nothing fails");
+        for call in 0..disk.calls() {
+            let disk = made(call);
+            disk.fail_call(call, Errno::NOSPC);
+            let Err(error) = back_up_as(&disk, &sample, Form::Directory(None)) else { continue };
+            assert!(matches!(error, BackupError::Disk(_) | BackupError::Repository(_)), "{error}");
+            let Ok(info) = BackupInfo::read(&disk, &layout(), id()) else { continue };
+            assert_ne!(info.status, BackupStatus::Done, "{how}: {call}");
+            if info.status == BackupStatus::Failed {
+                let left = disk.files().into_iter().find(|path| path.starts_with(layout().base()));
+                assert_eq!(left, None, "{how}: {call}: {:?}", disk.history());
+            }
         }
     }
 }

@@ -317,6 +317,25 @@ impl Image {
         Ok(())
     }
 
+    /// Makes everything durable.
+    pub(super) fn sync_all(&mut self) {
+        self.commit_names(|_| true);
+        self.files().for_each(FileContent::sync);
+    }
+
+    /// A failed sync of everything.
+    pub(super) fn sync_all_in_vain(&mut self, chance: &mut Chance) {
+        self.sync_names_in_vain(chance);
+        self.files().for_each(|file| file.sync_in_vain(chance));
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut FileContent> {
+        self.inodes.values_mut().filter_map(|node| match &mut node.content {
+            Content::File(file) => Some(file),
+            _ => None,
+        })
+    }
+
     /// A failed sync of names: some became durable, the others wait for the next one.
     pub(super) fn sync_names_in_vain(&mut self, chance: &mut Chance) {
         self.commit_names(|_| chance.coin());

@@ -7,7 +7,9 @@
 
 mod chance;
 mod file;
+mod hold;
 mod image;
+mod watch;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +23,7 @@ use rustix::io::Errno;
 use self::chance::Chance;
 use self::file::{Access, ModelFile};
 use self::image::{Content, FileContent, Image, Inode, Names, Node, ROOT};
-use super::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat};
+use super::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, FileSystemWatch};
 
 /// A handle on a model disk; clones are handles on the same disk.
 #[derive(Clone, Debug)]
@@ -40,6 +42,10 @@ struct State {
     /// From this call on everything that may fail so does.
     fails_from: Option<(u64, Errno)>,
     power_loss_at: Option<u64>,
+    /// How often the kernel failed to write something back by itself.
+    lost: u64,
+    /// Its file system is none that is synced as a whole.
+    unwatchable: bool,
     /// Nothing answers any more.
     dead: bool,
     /// Calls with this verb wait, and how many do.
@@ -72,6 +78,8 @@ impl ModelDisk {
             faults: Vec::new(),
             fails_from: None,
             power_loss_at: None,
+            lost: 0,
+            unwatchable: false,
             dead: false,
             hold: None,
             history: Vec::new(),
@@ -94,24 +102,6 @@ impl ModelDisk {
     /// effect, and all later ones fail.
     pub fn power_loss_at_call(&self, number: u64) {
         self.state().power_loss_at = Some(number);
-    }
-
-    /// Lets every call with this verb (`sync`, `write`, …) wait from now on, as on a disk that
-    /// stalls.
-    pub fn hold(&self, operation: &'static str) {
-        self.state().hold = Some((operation, 0));
-    }
-
-    /// Waits until a call waits.
-    pub fn wait_until_held(&self) {
-        let waits = |state: &mut State| !matches!(state.hold, Some((_, waiting)) if waiting > 0);
-        drop(self.held.wait_while(self.state(), waits));
-    }
-
-    /// Lets all calls go on.
-    pub fn release(&self) {
-        self.state().hold = None;
-        self.held.notify_all();
     }
 
     /// How many calls there have been.
@@ -188,19 +178,6 @@ impl ModelDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         // A test that panicked elsewhere has already failed; the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The state, as soon as no hold is on calls with this verb.
-    fn state_when_free(&self, operation: &'static str) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        while let Some((held, waiting)) = &mut state.hold
-            && *held == operation
-        {
-            *waiting += 1;
-            self.held.notify_all();
-            state = self.held.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state
     }
 
     /// One call: decides its fate, lets it happen if it may, and turns the outcome into the
@@ -391,6 +368,13 @@ impl Disk for ModelDisk {
     fn flush_file_system(&self, path: &Path) -> Result<(), DiskError> {
         // It promises nothing, so it does nothing: who relies on it loses what it wrote.
         self.simple_call("sync the file system of", path, |_| Ok(()))
+    }
+
+    fn watch_file_system(
+        &self,
+        path: &Path,
+    ) -> Result<Option<Box<dyn FileSystemWatch>>, DiskError> {
+        watch::watch(self, path)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> {

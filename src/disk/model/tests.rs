@@ -155,3 +155,44 @@ fn directories_that_were_created_durably_are_there_with_all_that_lead_to_them() 
     }
     disk::create_directories(&disk, path, 0o755).expect("again");
 }
+
+#[test]
+fn a_sync_of_the_whole_disk_keeps_all_that_was_written_and_one_that_fails_may_keep_nothing() {
+    let survivors = |disk: &ModelDisk| -> BTreeSet<Option<Vec<u8>>> {
+        let path = directory().join("below/file");
+        (0..SEEDS).map(|seed| disk.after_power_loss(seed).bytes(&path)).collect()
+    };
+    let written = |disk: &ModelDisk| {
+        disk.create_directory(&directory().join("below"), 0o700).unwrap();
+        let file = disk.create(&directory().join("below/file"), 0o600).unwrap();
+        file.write_all_at(b"bytes", 0).unwrap();
+    };
+    let whole = BTreeSet::from([Some(b"bytes".to_vec())]);
+    let good = disk();
+    let watch = good.watch_file_system(directory()).unwrap().unwrap();
+    written(&good);
+    assert!(survivors(&good).contains(&None), "durable without a sync");
+    watch.sync().unwrap();
+    assert_eq!(survivors(&good), whole);
+
+    let bad = disk();
+    let watch = bad.watch_file_system(directory()).unwrap().unwrap();
+    written(&bad);
+    bad.fail_call(bad.calls(), Errno::IO);
+    watch.sync().unwrap_err();
+    assert_ne!(survivors(&bad), whole);
+
+    assert!(disk().unwatchable().watch_file_system(directory()).unwrap().is_none());
+}
+
+#[test]
+fn what_the_kernel_lost_is_told_to_who_watched_before_and_to_nobody_else() {
+    let disk = disk();
+    let before = disk.watch_file_system(directory()).unwrap().unwrap();
+    let file = disk.create(&directory().join("file"), 0o600).unwrap();
+    file.write_all_at(b"bytes", 0).unwrap();
+    disk.fail_write_back();
+    let later = disk.watch_file_system(directory()).unwrap().unwrap();
+    later.sync().unwrap();
+    before.sync().unwrap_err();
+}
