@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tapster::disk::{DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, ModelDisk};
+use tapster::disk::{
+    DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, FileSystemWatch, ModelDisk,
+};
 
 /// Where what is restored goes, and is not kept.
 pub const DRAIN: &str = "/drain";
@@ -120,6 +122,12 @@ impl Disk for Repository {
     }
     fn flush_file_system(&self, _path: &Path) -> Result<(), DiskError> {
         Ok(())
+    }
+    fn watch_file_system(
+        &self,
+        _path: &Path,
+    ) -> Result<Option<Box<dyn FileSystemWatch>>, DiskError> {
+        Ok(None)
     }
     fn list(&self, path: &Path) -> Result<Vec<DirectoryEntry>, DiskError> {
         let mut entries = self.small.list(path)?;

@@ -11,8 +11,10 @@ fn base() -> std::path::PathBuf {
     layout().backup(id())
 }
 
+type MakeDisk = fn(u64) -> ModelDisk;
+
 /// A disk that is synced as a whole, and one that is synced file by file.
-const DISKS: [(&str, fn(u64) -> ModelDisk); 2] =
+const DISKS: [(&str, MakeDisk); 2] =
     [("at once", ModelDisk::new), ("one by one", |seed| ModelDisk::new(seed).unwatchable())];
 
 /// If the backup is said to be copied, every file of it is there; if not, no directory has its
