@@ -114,8 +114,12 @@ const LAST: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::ArchiveSettings;
+    use crate::conninfo::Purpose;
     use crate::disk::ModelDisk;
+    use crate::receive::Acknowledgement;
     use crate::receive::Meters;
+    use crate::repository::ServerLayout;
 
     #[test]
     fn the_file_is_replaced_as_a_whole_and_only_when_there_is_news() {
@@ -159,5 +163,60 @@ mod tests {
             observer.look(&meters.read(), Surroundings::default()),
         );
         assert!(file.said.is_some());
+    }
+
+    /// The writer of a status file that is never to be reached, and its disk.
+    fn hanging() -> (StatusWriter, ModelDisk) {
+        let disk = ModelDisk::new(1);
+        disk.put_directory(Path::new("/run"));
+        disk.hold("create");
+        let plan = Plan {
+            disk: Arc::new(disk.clone()),
+            layout: ServerLayout::below(Path::new("/home"), "main".parse().expect("a name")),
+            streaming: crate::net::resolve("host=/nowhere user=u", Purpose::Replication)
+                .expect("options"),
+            sql: None,
+            application_name: String::new(),
+            slot: None,
+            create_slot: false,
+            slot_wal_limit: None,
+            archive: ArchiveSettings::default(),
+            look_again: Plan::LOOK_AGAIN,
+            meters: Arc::default(),
+            status_file: Some("/run/status.json".into()),
+            queue_bytes: 1 << 20,
+            acknowledgement: Acknowledgement::Auto,
+            connection: 0,
+        };
+        let (_plans, current) = watch::channel(Arc::new(plan));
+        let writer = StatusWriter::start(current, Arc::new(Link::new())).expect("a thread");
+        disk.wait_until_held();
+        (writer, disk)
+    }
+
+    /// Whether it comes to its end although the disk does not answer.
+    fn leaves(leave: impl FnOnce(StatusWriter) + Send + 'static) -> bool {
+        let (writer, disk) = hanging();
+        let (sender, left) = mpsc::channel();
+        let leaving = std::thread::spawn(move || {
+            leave(writer);
+            let _ = sender.send(());
+        });
+        let left = left.recv_timeout(Duration::from_secs(30)).is_ok();
+        disk.release();
+        if left {
+            leaving.join().expect("no panic");
+        }
+        left
+    }
+
+    #[test]
+    fn a_receiver_leaves_although_the_disk_of_its_status_file_never_answers() {
+        assert!(leaves(StatusWriter::abandon), "it waits when it is told to leave at once");
+        let finish = |writer: StatusWriter| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.expect("a runtime").block_on(writer.finish());
+        };
+        assert!(leaves(finish), "it waits at an orderly end");
     }
 }
