@@ -18,9 +18,16 @@ use super::{Cluster, Stop, Tapster};
 
 #[test]
 fn what_a_failover_took_while_the_receiver_slept_is_a_hole_that_everybody_knows() {
-    let primary = Cluster::builder(17)
+    for major in [11, 14, 18] {
+        check(major);
+    }
+}
+
+fn check(major: u32) {
+    let (keep, much) = keep(major);
+    let primary = Cluster::builder(major)
         .segment_mib(1)
-        .setting("wal_keep_size", "64MB")
+        .setting(keep, much)
         .setting("min_wal_size", "2MB")
         .setting("max_wal_size", "2MB")
         .start();
@@ -64,7 +71,8 @@ fn what_a_failover_took_while_the_receiver_slept_is_a_hole_that_everybody_knows(
             says(&refused_restore(&tapster, &target), &["is lost", &old.from.to_string()]);
         }
     }
-    let restored = tapster.restore(17, "before", &["--target-lsn", &before.lsn, "main", "first"]);
+    let restored =
+        tapster.restore(major, "before", &["--target-lsn", &before.lsn, "main", "first"]);
     open_at_target(&restored);
     assert_same_tables(&before.tables, &restored.checksums());
     drop(restored);
@@ -75,11 +83,19 @@ fn what_a_failover_took_while_the_receiver_slept_is_a_hole_that_everybody_knows(
     tapster.wait_for_archived("main", &[standby.switch_wal()]);
     let check = tapster.run(&["check", "main"]).stdout;
     assert!(!check.contains("lost WAL"), "{check}");
-    let restored = tapster.restore(17, "later", &["--target-lsn", &later.lsn, "main", "latest"]);
+    let restored = tapster.restore(major, "later", &["--target-lsn", &later.lsn, "main", "latest"]);
     open_at_target(&restored);
     assert_same_tables(&later.tables, &restored.checksums());
     says(&refused_restore(&tapster, &["--target-lsn", &later.lsn]), &["is lost"]);
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+}
+
+/// The setting that keeps WAL, and 64 MB of it.
+fn keep(major: u32) -> (&'static str, &'static str) {
+    match major {
+        ..13 => ("wal_keep_segments", "64"),
+        _ => ("wal_keep_size", "64MB"),
+    }
 }
 
 /// An instant, and what was there.
@@ -109,7 +125,8 @@ fn note(cluster: &Cluster, what: &str) -> Moment {
 /// Has the server write and check until it has removed a segment.
 fn remove_wal(cluster: &Cluster, segment: &str) {
     let path = cluster.pg_wal().join(segment);
-    cluster.sql("ALTER SYSTEM SET wal_keep_size = 0");
+    let (keep, _) = keep(cluster.major());
+    cluster.sql(&format!("ALTER SYSTEM SET {keep} = 0"));
     cluster.reload();
     wait_until(
         &format!("{segment} to be removed"),

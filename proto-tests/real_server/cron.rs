@@ -127,13 +127,13 @@ fn a_receiver_that_cannot_start_says_why_in_the_log_and_holds_nobody_up() {
 }
 
 /// A place where the server may deliver.
-fn incoming(cluster: &Cluster) -> std::path::PathBuf {
+pub fn incoming(cluster: &Cluster) -> std::path::PathBuf {
     let folder = cluster.folder("incoming");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
     folder
 }
 
-fn delivers(cluster: &Cluster, tapster: &Tapster, folder: &Path) {
+pub fn delivers(cluster: &Cluster, tapster: &Tapster, folder: &Path) {
     let (conninfo, folder) = (cluster.conninfo(), folder.display());
     tapster.write_server(
         "main",
@@ -142,12 +142,12 @@ fn delivers(cluster: &Cluster, tapster: &Tapster, folder: &Path) {
              incoming_wals_directory = {folder}\n"
         ),
     );
-    cluster.sql(&format!("ALTER SYSTEM SET archive_command = 'cp %p {folder}/%f'"));
+    cluster.sql(&format!("ALTER SYSTEM SET archive_command = 'cp %p {folder}/%f.tmp && mv {folder}/%f.tmp {folder}/%f'"));
     cluster.reload();
 }
 
 /// Every command has ended: nobody writes to the folder.
-fn wait_until_delivered(cluster: &Cluster) {
+pub fn wait_until_delivered(cluster: &Cluster) {
     let question = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
     let none_waits = || (cluster.value(question) == "0").then_some(());
     wait_until("delivery", Duration::from_secs(60), none_waits, || cluster.log_tail());
