@@ -166,6 +166,43 @@ fn both_forms_give_the_same_events_however_they_are_cut() {
     assert_eq!(in_every_cut(&new(true), |c| run(18, &options, c)), expected(true));
 }
 
+/// As `run`, but the data of archives is read around the buffer, up to `step` bytes at a time.
+fn run_around(major: u32, options: &BaseBackupOptions, bytes: &[u8], step: usize) -> Vec<String> {
+    let (mut stream, mut input) = (BackupStream::new(version(major), options), BytesMut::new());
+    let mut told: Vec<String> = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let due = stream.archive_data_due() as usize;
+        if due > 0 {
+            let (read, behind) = rest.split_at(due.min(step).min(rest.len()));
+            stream.pass(read.len() as u32);
+            join(&mut told, "data ", read);
+            rest = behind;
+            continue;
+        }
+        let (read, behind) = rest.split_at(stream.data_head().min(rest.len()));
+        input.extend_from_slice(read);
+        rest = behind;
+        while let Some(event) = stream.next(&mut input).expect("a good stream") {
+            match event {
+                BackupEvent::ArchiveData(bytes) => join(&mut told, "data ", &bytes),
+                BackupEvent::ManifestData(bytes) => join(&mut told, "manifest data ", &bytes),
+                event => told.push(word(event)),
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn the_data_of_archives_may_be_read_around_the_buffer() {
+    let options = with_manifest();
+    for step in 1..=7 {
+        assert_eq!(run_around(14, &options, &old(true), step), expected(true), "{step}");
+        assert_eq!(run_around(18, &options, &new(true), step), expected(true), "{step}");
+    }
+}
+
 #[test]
 fn the_sub_messages_of_15_have_the_layout_of_the_manual() {
     let input = [

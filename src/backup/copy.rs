@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use super::error::BackupError;
+use super::form::Form;
 use super::member::Members;
 use super::pace::Pace;
 use super::parent::Parent;
 use super::queue::{WriterEnd, queue};
-use super::reader::{self, Event, Position, Span};
+use super::reader::{self, Event, Manner, Position, Span};
 use super::run::{Backup, ClusterSize, Milestone, Tell};
 use super::session::{self, Session};
 use super::wal::OwnWal;
@@ -117,10 +118,13 @@ impl Backup<'_> {
             }
             event => notice(event, progress, record, started, tell),
         };
-        let (walsender, silence) = (&mut session.walsender, self.plan.silence);
-        let pace = Pace::new(&self.plan.limits, &tablespaces, tokio::time::Instant::now());
-        let copied =
-            reader::copy(walsender, stream, sender, silence, pace, progress, &mut observe).await;
+        let manner = Manner {
+            silence: self.plan.silence,
+            pace: Pace::new(&self.plan.limits, &tablespaces, tokio::time::Instant::now()),
+            as_it_comes: self.plan.form == Form::Archives(None),
+        };
+        let walsender = &mut session.walsender;
+        let copied = reader::copy(walsender, stream, sender, manner, progress, &mut observe).await;
         let copied = copied.map_err(|error| not_continued(error, self.parent.as_ref()))?;
         match copied {
             Some(span) => Ok(span),

@@ -80,6 +80,30 @@ impl DirectTail {
         }
     }
 
+    /// Where the next bytes may be put, at least one; then say so to [`DirectTail::fill`]. What
+    /// was put there before and is not yet on its way is [`DirectTail::filled`].
+    pub(super) fn room(&mut self) -> Result<&mut [u8], DiskError> {
+        if self.is_full() {
+            self.hand_over()?;
+        }
+        Ok(self.filling.room())
+    }
+
+    /// So many bytes were put into the room.
+    pub(super) fn fill(&mut self, length: usize) {
+        self.filling.fill(length);
+    }
+
+    /// The bytes that wait for company.
+    pub(super) fn filled(&self) -> &[u8] {
+        self.filling.filled()
+    }
+
+    /// Whether what waits goes to the disk before anything more is taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.filling.filled().len() == self.filling.capacity()
+    }
+
     /// Gives the full buffer to the thread, and begins with an empty one.
     fn hand_over(&mut self) -> Result<(), DiskError> {
         let Ok(next) = self.empty.recv() else { return self.join().map(drop) };
@@ -95,7 +119,7 @@ impl DirectTail {
     /// Makes everything durable. Returns the length of the file.
     pub(super) fn finish(mut self) -> Result<u64, DiskError> {
         let file = self.join()?;
-        let rest = self.filling.filled();
+        let rest = self.filled();
         if !rest.is_empty() {
             file.write_all_at(rest, self.handed_over)?;
         }

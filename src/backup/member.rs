@@ -1,8 +1,6 @@
 //! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
 //! The members of the archives as they pass: summed up, and two of them kept.
 
-use bytes::Bytes;
-
 use crate::manifest::{Algorithm, FileTable, Hasher};
 use crate::pages::{PageChecker, PagedFile};
 use crate::tar::{Member, MemberKind, MemberPath};
@@ -71,7 +69,7 @@ impl Members {
     }
 
     /// Content of the open member.
-    pub(super) fn data(&mut self, bytes: &Bytes) {
+    pub(super) fn data(&mut self, bytes: &[u8]) {
         let Some(open) = &mut self.open else { return };
         open.hasher.update(bytes);
         self.pages.push(bytes);

@@ -2,9 +2,9 @@
 //!
 //! A reader (a task) cuts archives and manifest out of what the socket gives; a writer (a
 //! thread) stores them, finds the members in them as they pass, sums each up, and holds them
-//! against the server's manifest. Beside them the WAL that makes the copy consistent is
-//! secured. A backup is DONE when every byte of it, every name and every segment of that WAL is
-//! durable.
+//! against the server's manifest. An archive that is stored as it comes the writer reads itself.
+//! Beside them the WAL that makes the copy consistent is secured. A backup is DONE when every
+//! byte of it, every name and every segment of that WAL is durable.
 
 mod error;
 mod facts;
@@ -17,6 +17,7 @@ mod manifest_sink;
 mod direct;
 mod output;
 mod archive_file;
+mod errand;
 mod aside;
 mod durable;
 mod writer;

@@ -87,6 +87,14 @@ impl Output {
         }
     }
 
+    /// Where the bytes of the archive are stored as they come.
+    pub(super) fn place(&mut self) -> Option<&mut DirectTail> {
+        match self {
+            Output::Plain(tail) => Some(tail),
+            _ => None,
+        }
+    }
+
     /// Makes everything durable, the files of a directory aside. Returns the length of the file,
     /// 0 for a directory.
     pub(super) fn finish(self) -> Result<u64, DiskError> {

@@ -113,6 +113,11 @@ impl Pace {
         }
         (due > now).then_some(due)
     }
+
+    /// Whether the archive that comes now may come as fast as it can.
+    pub(super) fn is_free(&self) -> bool {
+        self.rate.is_none()
+    }
 }
 
 /// Waits until then.

@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::errand::Errand;
 use crate::wal::Lsn;
 
 /// What the writer is asked for, in order.
@@ -31,13 +32,15 @@ pub(super) enum Job {
     ArchiveEnd,
     /// Bytes of the manifest.
     Manifest(Bytes),
+    /// The writer is to read for itself.
+    Errand(Errand),
 }
 
 impl Job {
     fn weight(&self) -> usize {
         match self {
             Job::Data(bytes) | Job::Manifest(bytes) => bytes.len() + JOB_BYTES,
-            Job::Start(_) | Job::Archive { .. } | Job::ArchiveEnd => JOB_BYTES,
+            Job::Start(_) | Job::Archive { .. } | Job::ArchiveEnd | Job::Errand(_) => JOB_BYTES,
         }
     }
 }

@@ -9,10 +9,11 @@ use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
+use super::errand::{self, Conversation, Found, Loan};
 use super::error::BackupError;
 use super::pace::{self, Pace};
 use super::queue::{Job, QueueSender, WriterGone};
-use crate::net::{NetError, Walsender};
+use crate::net::{Lend, NetError, Walsender};
 use crate::output::Progress;
 use crate::wal::{Lsn, Timeline};
 use crate::wire::base_backup::{BackupEvent, BackupStream};
@@ -53,7 +54,7 @@ pub(super) struct Span {
 
 /// What ended a copy before its time.
 #[derive(Debug)]
-enum Fault {
+pub(super) enum Fault {
     Wire(WireError),
     Socket(io::Error),
     Closed,
@@ -74,19 +75,41 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Below this much room a buffer is given up for a new one.
 const READ_MIN: usize = 16 << 10;
 
+/// How a copy is to go.
+#[derive(Debug)]
+pub(super) struct Manner {
+    /// A server that has begun to send and then says nothing for so long is given up.
+    pub(super) silence: Duration,
+    /// How fast it may come.
+    pub(super) pace: Pace,
+    /// Whether archives are stored as they come: then the writer may read them for itself.
+    pub(super) as_it_comes: bool,
+}
+
 /// Reads until the server vouches for the backup. `None` when the writer ended first: it has
-/// the reason. A server that has begun to send and then says nothing for `silence` is given up.
+/// the reason.
 pub(super) async fn copy(
     session: &mut Walsender,
     mut stream: BackupStream,
-    mut queue: QueueSender,
-    silence: Duration,
-    mut pace: Pace,
+    queue: QueueSender,
+    manner: Manner,
     progress: &dyn Progress,
     observe: Observer<'_>,
 ) -> Result<Option<Span>, BackupError> {
-    let reading = read(session, &mut stream, &mut queue, silence, &mut pace, progress, observe);
-    let fault = match reading.await {
+    let silence = manner.silence;
+    let mut reading = Reading {
+        session,
+        stream: &mut stream,
+        queue,
+        manner,
+        progress,
+        observe,
+        buffers: Buffers::default(),
+        open: Open::default(),
+        done: 0,
+        is_in_archive: false,
+    };
+    let fault = match reading.run().await {
         Ok(span) => return Ok(Some(span)),
         Err(fault) => fault,
     };
@@ -108,67 +131,142 @@ pub(super) async fn copy(
     Err(error.into())
 }
 
-async fn read(
-    session: &mut Walsender,
-    stream: &mut BackupStream,
-    queue: &mut QueueSender,
-    silence: Duration,
-    pace: &mut Pace,
-    progress: &dyn Progress,
-    observe: Observer<'_>,
-) -> Result<Span, Fault> {
-    let (socket, input) = session.parts();
-    let mut span = Open::default();
-    let mut done = 0_u64;
-    let mut buffers = Buffers::default();
-    loop {
-        let before = done;
-        while let Some(event) = stream.next(input).map_err(Fault::Wire)? {
-            match event {
-                BackupEvent::ArchiveData(bytes) => {
-                    done += bytes.len() as u64;
-                    queue.push(Job::Data(bytes)).await?;
+/// A copy that is under way.
+struct Reading<'a> {
+    session: &'a mut Walsender,
+    stream: &'a mut BackupStream,
+    queue: QueueSender,
+    manner: Manner,
+    progress: &'a dyn Progress,
+    observe: Observer<'a>,
+    buffers: Buffers,
+    open: Open,
+    /// Bytes of archives that have come.
+    done: u64,
+    is_in_archive: bool,
+}
+
+impl Reading<'_> {
+    async fn run(&mut self) -> Result<Span, Fault> {
+        loop {
+            let before = self.done;
+            while let Some(event) = self.next()? {
+                if let Some(span) = self.handle(event).await? {
+                    return Ok(span);
                 }
-                BackupEvent::ManifestData(bytes) => queue.push(Job::Manifest(bytes)).await?,
-                BackupEvent::ArchiveBegin { name, tablespace, .. } => {
-                    observe(Event::Archive(&name)).map_err(Fault::Refused)?;
-                    pace.begin(tablespace, Instant::now());
-                    queue.push(Job::Archive { name, tablespace }).await?;
-                }
-                BackupEvent::ArchiveEnd => queue.push(Job::ArchiveEnd).await?,
-                event => {
-                    if let BackupEvent::Start { lsn, .. } = event {
-                        queue.push(Job::Start(lsn)).await?;
-                    }
-                    if let Some(span) = span.handle(event, observe)? {
+            }
+            self.progress.done(self.done);
+            let moved = self.done - before;
+            if let Some(until) = self.manner.pace.moved(moved, Instant::now()) {
+                pace::rest(until).await;
+            }
+            match self.lend().await? {
+                Some(event) => {
+                    if let Some(span) = self.handle(event).await? {
                         return Ok(span);
                     }
                 }
+                None => self.hear().await?,
             }
         }
-        progress.done(done);
-        if let Some(until) = pace.moved(done - before, Instant::now()) {
-            pace::rest(until).await;
+    }
+
+    fn next(&mut self) -> Result<Option<BackupEvent>, Fault> {
+        let (_, input) = self.session.parts();
+        self.stream.next(input).map_err(Fault::Wire)
+    }
+
+    /// Passes an event on. The span, once the server vouches for it.
+    async fn handle(&mut self, event: BackupEvent) -> Result<Option<Span>, Fault> {
+        match event {
+            BackupEvent::ArchiveData(bytes) => {
+                self.done += bytes.len() as u64;
+                self.queue.push(Job::Data(bytes)).await?;
+            }
+            BackupEvent::ManifestData(bytes) => self.queue.push(Job::Manifest(bytes)).await?,
+            BackupEvent::ArchiveBegin { name, tablespace, .. } => {
+                self.is_in_archive = true;
+                (self.observe)(Event::Archive(&name)).map_err(Fault::Refused)?;
+                self.manner.pace.begin(tablespace, Instant::now());
+                self.queue.push(Job::Archive { name, tablespace }).await?;
+            }
+            BackupEvent::ArchiveEnd => {
+                self.is_in_archive = false;
+                self.queue.push(Job::ArchiveEnd).await?;
+            }
+            event => {
+                if let BackupEvent::Start { lsn, .. } = event {
+                    self.queue.push(Job::Start(lsn)).await?;
+                }
+                return self.open.handle(event, self.observe);
+            }
         }
+        Ok(None)
+    }
+
+    /// Reads what the socket has, or lets the writer have what there is.
+    async fn hear(&mut self) -> Result<(), Fault> {
+        let (socket, input) = self.session.parts();
         if input.capacity() - input.len() < READ_MIN {
-            buffers.renew(input);
+            self.buffers.renew(input);
         }
         let reading = socket.read_buf(input);
-        let count = if queue.is_holding_back() {
+        let count = if self.queue.is_holding_back() {
             match tokio::time::timeout(PAUSE, reading).await {
                 Ok(count) => count,
                 Err(_) => {
-                    queue.send()?;
-                    continue;
+                    self.queue.send()?;
+                    return Ok(());
                 }
             }
-        } else if span.start.is_some() {
+        } else if self.open.start.is_some() {
+            let silence = self.manner.silence;
             tokio::time::timeout(silence, reading).await.map_err(|_| Fault::Silent)?
         } else {
             reading.await
         };
-        if count.map_err(Fault::Socket)? == 0 {
-            return Err(Fault::Closed);
+        match count.map_err(Fault::Socket)? {
+            0 => Err(Fault::Closed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lends socket and stream to the writer where that is possible, and waits until they are
+    /// back. What came then that is not data.
+    async fn lend(&mut self) -> Result<Option<BackupEvent>, Fault> {
+        let wanted = self.is_in_archive && self.manner.as_it_comes && self.manner.pace.is_free();
+        if !wanted {
+            return Ok(None);
+        }
+        let (socket, input) = self.session.parts();
+        let Some(socket) = socket.lend(errand::PATIENCE).map_err(Fault::Socket)? else {
+            // It is encrypted.
+            self.manner.as_it_comes = false;
+            return Ok(None);
+        };
+        let conversation = Conversation {
+            socket,
+            input: std::mem::take(input),
+            stream: std::mem::replace(self.stream, BackupStream::ended()),
+            found: None,
+        };
+        let (errand, loan) = Loan::new(conversation, self.manner.silence);
+        self.queue.push(Job::Errand(errand)).await?;
+        self.queue.send()?;
+        let (mut passed, done, progress) = (0, self.done, self.progress);
+        let mut tell = |bytes| {
+            passed = bytes;
+            progress.done(done + bytes);
+        };
+        let back = loan.wait(&mut tell).await.ok_or(Fault::WriterGone)?;
+        self.done += passed;
+        let (socket, input) = self.session.parts();
+        socket.give_back(back.socket).map_err(Fault::Socket)?;
+        (*input, *self.stream) = (back.input, back.stream);
+        match back.found {
+            Some(Found::Event(event)) => Ok(Some(event)),
+            Some(Found::Fault(fault)) => Err(fault),
+            None => Ok(None),
         }
     }
 }

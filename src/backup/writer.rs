@@ -109,6 +109,12 @@ impl Writer {
                 Job::Archive { name, tablespace } => self.begin(name, tablespace)?,
                 Job::ArchiveEnd => self.end()?,
                 Job::Manifest(bytes) => self.take_manifest(bytes)?,
+                Job::Errand(errand) => {
+                    // Lent inside of an archive alone, of a kind that has one.
+                    if let Some((_, Archive::Direct(archive))) = &mut self.archive {
+                        errand.go(archive, &mut self.members)?;
+                    }
+                }
             }
         }
         let manifest = match self.form.is_directory() {

@@ -2,10 +2,15 @@
 
 use std::fmt;
 
+use super::sys;
+
 /// What the offset, the length and the memory of a direct write are multiples of: the largest
 /// logical block of disks in use, and the page of the machines that we run on. Source:
 /// `open(2)`, "O_DIRECT".
 pub const DIRECT_ALIGN: usize = 4096;
+
+/// The larger pages of x86-64, and of ARM with pages of 4 KiB.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// A fixed piece of memory that begins at a multiple of [`DIRECT_ALIGN`].
 pub struct AlignedBuffer {
@@ -20,8 +25,12 @@ impl AlignedBuffer {
     /// Room for `capacity` bytes, rounded up to whole blocks.
     pub fn new(capacity: usize) -> AlignedBuffer {
         let capacity = capacity.next_multiple_of(DIRECT_ALIGN);
-        let memory = vec![0; capacity + DIRECT_ALIGN].into_boxed_slice();
-        let start = memory.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
+        let align = if capacity >= HUGE_PAGE { HUGE_PAGE } else { DIRECT_ALIGN };
+        let mut memory = vec![0; capacity + align].into_boxed_slice();
+        let start = memory.as_ptr().align_offset(align).min(align);
+        if align == HUGE_PAGE {
+            sys::prefer_huge_pages(&mut memory[start..start + capacity]);
+        }
         AlignedBuffer { memory, start, capacity, filled: 0 }
     }
 
@@ -40,12 +49,23 @@ impl AlignedBuffer {
         self.filled = 0;
     }
 
+    /// What is free, to be filled from its beginning on; then say so to
+    /// [`AlignedBuffer::fill`].
+    pub fn room(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start + self.filled..self.start + self.capacity]
+    }
+
+    /// The first `length` bytes of the room belong to what it holds; more than fit do not.
+    pub fn fill(&mut self, length: usize) {
+        self.filled = self.capacity.min(self.filled + length);
+    }
+
     /// Appends a copy of as many bytes as fit. Returns how many.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(self.capacity - self.filled);
-        let at = self.start + self.filled;
-        self.memory[at..at + taken].copy_from_slice(&bytes[..taken]);
-        self.filled += taken;
+        let room = self.room();
+        let taken = bytes.len().min(room.len());
+        room[..taken].copy_from_slice(&bytes[..taken]);
+        self.fill(taken);
         taken
     }
 }
@@ -69,6 +89,8 @@ mod tests {
         assert_eq!(buffer.append(&[3; 1]), 0);
         assert_eq!(buffer.filled().as_ptr().align_offset(DIRECT_ALIGN), 0);
         assert_eq!(buffer.filled()[4999..5001], [1, 2]);
+        buffer.fill(1);
+        assert!(buffer.room().is_empty() && buffer.filled().len() == 8192);
         buffer.clear();
         assert!(buffer.filled().is_empty());
     }

@@ -94,6 +94,13 @@ impl io::Read for Lent {
             Lent::Unix(socket) => socket.read(buffer),
         }
     }
+
+    fn read_vectored(&mut self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        match self {
+            Lent::Tcp(socket) => socket.read_vectored(buffers),
+            Lent::Unix(socket) => socket.read_vectored(buffers),
+        }
+    }
 }
 
 impl io::Write for Lent {

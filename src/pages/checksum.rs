@@ -1,6 +1,8 @@
 //! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
 //! The checksum of a page.
 
+use fearless_simd::{Level, Simd, dispatch};
+
 /// Independent sums, each over every 32nd word: as many as a processor can work on at once.
 const LANES: usize = 32;
 const ROW: usize = LANES * 4;
@@ -47,7 +49,15 @@ const SEEDS: [u32; LANES] = [
 
 /// `pg_checksum_page`: what `pd_checksum` of a page should be that is block `block` of its
 /// relation, counted over all its files. Never 0. `page` is a whole page.
+///
+/// Every processor can do it; what a build for all of them may not take for granted, like the
+/// multiplication of eight numbers at once, is used where it is there.
 pub fn page_checksum(page: &[u8], block: u32) -> u16 {
+    dispatch!(Level::new(), simd => simd.vectorize(|| sum(page, block)))
+}
+
+#[inline(always)]
+fn sum(page: &[u8], block: u32) -> u16 {
     let mut sums = SEEDS;
     let (rows, _) = page.as_chunks::<ROW>();
     let Some((first, rest)) = rows.split_first() else { return 1 };

@@ -13,7 +13,7 @@ mod splitter;
 
 pub use header::{Member, MemberKind};
 pub use path::{MemberPath, PathProblem};
-pub use splitter::{Ending, TarEvent, TarSplitter};
+pub use splitter::{Ending, Piece, TarEvent, TarSplitter};
 
 /// The unit of the format: headers have this length, data is padded to a multiple of it.
 pub const BLOCK: usize = 512;

@@ -1,7 +1,9 @@
 //! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
 //! Finds the members in a stream that arrives in pieces cut anywhere.
 
-use bytes::{Buf, Bytes};
+use std::ops::Deref;
+
+use bytes::Bytes;
 
 use super::{BLOCK, Member, TarError, padding};
 
@@ -9,7 +11,8 @@ use super::{BLOCK, Member, TarError, padding};
 ///
 /// Give it bytes with [`TarSplitter::push`], take events from [`TarSplitter::next`] until
 /// there is none, repeat; at the end of the stream ask [`TarSplitter::finish`]. Content comes
-/// out as slices of what was pushed in.
+/// out as slices of what was pushed in. Who holds the bytes himself gives them to
+/// [`TarSplitter::split`] instead.
 #[derive(Debug)]
 pub struct TarSplitter {
     input: Bytes,
@@ -20,14 +23,34 @@ pub struct TarSplitter {
     header_filled: usize,
 }
 
+/// Bytes from whose front slices are cut, without a copy.
+pub trait Piece: Deref<Target = [u8]> {
+    /// Cuts off the first `length` bytes; there are as many.
+    fn cut(&mut self, length: usize) -> Self;
+}
+
+impl Piece for Bytes {
+    fn cut(&mut self, length: usize) -> Bytes {
+        self.split_to(length)
+    }
+}
+
+impl Piece for &[u8] {
+    fn cut(&mut self, length: usize) -> Self {
+        let (front, rest) = self.split_at(length);
+        *self = rest;
+        front
+    }
+}
+
 /// What comes next in an archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum TarEvent {
+pub enum TarEvent<P = Bytes> {
     /// A member begins. Files are followed by their content and [`TarEvent::MemberEnd`], an
     /// empty file by the latter at once; directories and links by neither.
     Member(Member),
     /// Content of the open file, never empty.
-    Data(Bytes),
+    Data(P),
     /// The open file is complete.
     MemberEnd,
     /// The trailer is complete.
@@ -93,6 +116,15 @@ impl TarSplitter {
     /// The next event; `None` when more bytes are needed. An error is final.
     #[expect(clippy::should_implement_trait, reason = "an iterator ends; this waits for more")]
     pub fn next(&mut self) -> Result<Option<TarEvent>, TarError> {
+        let mut input = std::mem::take(&mut self.input);
+        let event = self.split(&mut input);
+        self.input = input;
+        event
+    }
+
+    /// The next event in these bytes, which are cut off; `None` when they are used up and more
+    /// are needed. An error is final.
+    pub fn split<P: Piece>(&mut self, input: &mut P) -> Result<Option<TarEvent<P>>, TarError> {
         loop {
             match self.state {
                 State::Data { left: 0, padding } => {
@@ -100,28 +132,28 @@ impl TarSplitter {
                     return Ok(Some(TarEvent::MemberEnd));
                 }
                 State::Padding { left: 0 } => self.state = State::Header,
-                _ if self.input.is_empty() => return Ok(None),
+                _ if input.is_empty() => return Ok(None),
                 State::Data { left, padding } => {
-                    let taken = within(left, self.input.len());
+                    let taken = within(left, input.len());
                     self.offset += taken as u64;
                     self.state = State::Data { left: left - taken as u64, padding };
-                    return Ok(Some(TarEvent::Data(self.input.split_to(taken))));
+                    return Ok(Some(TarEvent::Data(input.cut(taken))));
                 }
                 State::Padding { left } => {
-                    let taken = within(left, self.input.len());
-                    self.skip(taken);
+                    let taken = within(left, input.len());
+                    self.skip(input, taken);
                     self.state = State::Padding { left: left - taken as u64 };
                 }
                 State::Header | State::HalfTrailer => {
-                    if let Some(event) = self.take_block()? {
+                    if let Some(event) = self.take_block(input)? {
                         return Ok(Some(event));
                     }
                 }
                 State::End => {
                     // Other writers fill up to a larger unit with zeros.
-                    let clean = self.input.iter().take_while(|&&byte| byte == 0).count();
-                    self.skip(clean);
-                    if !self.input.is_empty() {
+                    let clean = input.iter().take_while(|&&byte| byte == 0).count();
+                    self.skip(input, clean);
+                    if !input.is_empty() {
                         return Err(TarError::BehindEnd { offset: self.offset });
                     }
                 }
@@ -145,18 +177,18 @@ impl TarSplitter {
         Err(TarError::Truncated { offset, inside })
     }
 
-    fn skip(&mut self, bytes: usize) {
-        self.input.advance(bytes);
+    fn skip(&mut self, input: &mut impl Piece, bytes: usize) {
+        input.cut(bytes);
         self.offset += bytes as u64;
     }
 
     /// Collects a block, and decides what it is once it is whole.
-    fn take_block(&mut self) -> Result<Option<TarEvent>, TarError> {
-        let taken = self.input.len().min(BLOCK - self.header_filled);
+    fn take_block<P: Piece>(&mut self, input: &mut P) -> Result<Option<TarEvent<P>>, TarError> {
+        let taken = input.len().min(BLOCK - self.header_filled);
         let end = self.header_filled + taken;
-        self.header[self.header_filled..end].copy_from_slice(&self.input[..taken]);
+        self.header[self.header_filled..end].copy_from_slice(&input[..taken]);
         self.header_filled = end;
-        self.skip(taken);
+        self.skip(input, taken);
         if end < BLOCK {
             return Ok(None);
         }

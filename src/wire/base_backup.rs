@@ -22,6 +22,8 @@ use crate::wal::{Lsn, Timeline};
 /// The longest head of an archive, `n`: two names, each below the 1024 bytes of a path on the
 /// server.
 const ARCHIVE_HEAD_MAX: u32 = 4_096;
+/// Type byte and length of a message.
+const HEADER: usize = 5;
 
 /// What happened in the stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,16 +126,38 @@ impl BackupStream {
     /// The stream that answers BASE_BACKUP with these options on a server of this version.
     pub fn new(version: ServerVersion, options: &BaseBackupOptions) -> BackupStream {
         BackupStream {
-            reader: FrameReader::new(),
             phase: Phase::Start,
             one_copy: version.sends_one_copy_for_all_archives(),
             manifest: options.manifest != ManifestOption::No,
             compression: options.compression.as_ref().map(|compression| compression.algorithm),
+            ..BackupStream::ended()
+        }
+    }
+
+    /// A stream in which nothing is due: what stands where another is away.
+    pub fn ended() -> BackupStream {
+        BackupStream {
+            reader: FrameReader::new(),
+            phase: Phase::Ended,
+            one_copy: false,
+            manifest: false,
+            compression: None,
             archives: ArchiveList::default(),
             part: Part::Nothing,
             head_due: None,
             result: None,
             pending: None,
+        }
+    }
+
+    /// In the middle of an archive, as 15 and later send it.
+    #[cfg(test)]
+    pub(crate) fn in_archive() -> BackupStream {
+        BackupStream {
+            phase: Phase::Copying,
+            one_copy: true,
+            part: Part::Archive,
+            ..BackupStream::ended()
         }
     }
 
@@ -145,6 +169,27 @@ impl BackupStream {
             Phase::BetweenCopies | Phase::Copying => "data",
             Phase::Verdict | Phase::Ended => "end of the backup",
         }
+    }
+
+    /// How many bytes of the current archive come next, before anything else, when `next` has
+    /// used up its buffer and said `None`. They may be read from the socket to where they are to
+    /// stay, and are then not to be seen by `next`, but told to [`BackupStream::pass`].
+    pub fn archive_data_due(&self) -> u32 {
+        match (self.part, self.head_due) {
+            (Part::Archive, None) if self.pending.is_none() => self.reader.copy_left(),
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of the archive that were due have come another way; no more than were due.
+    pub fn pass(&mut self, length: u32) {
+        self.reader.pass(length);
+    }
+
+    /// The length of what stands before the data of an archive in each message: its type and
+    /// length, and the kind where messages of several kinds come (15 and later).
+    pub fn data_head(&self) -> usize {
+        HEADER + usize::from(self.one_copy)
     }
 
     /// The next event, or `None` when more bytes are needed.

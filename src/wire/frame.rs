@@ -106,6 +106,12 @@ impl FrameReader {
         self.copy_left
     }
 
+    /// So many bytes of the current CopyData went another way than through the buffer. `length`
+    /// must not exceed [`Self::copy_left`].
+    pub fn pass(&mut self, length: u32) {
+        self.copy_left = self.copy_left.saturating_sub(length);
+    }
+
     /// The next byte of the current CopyData, left where it is.
     pub fn peek(&self, input: &BytesMut) -> Option<u8> {
         if self.copy_left == 0 { None } else { input.first().copied() }

@@ -2,6 +2,7 @@
 
 mod allocations;
 mod direct;
+mod errand;
 mod memory;
 mod packed;
 mod plain;
