@@ -102,9 +102,13 @@ impl Backlog {
         Ok(Backlog { segments, start, end, timeline, size, slot })
     }
 
-    /// The end of a backlog that we wrote ourselves: the server may forget it.
+    /// The end of a backlog that we wrote ourselves: the server may forget it. The next one begins
+    /// with the same tables, which are empty.
     pub fn release(&self, sql: &Sql) -> Outcome<()> {
-        sql.run(&format!("SELECT pg_drop_replication_slot('{}'); CHECKPOINT", self.slot))
+        sql.run(&format!(
+            "SELECT pg_drop_replication_slot('{}'); DROP TABLE documents, seed; CHECKPOINT",
+            self.slot
+        ))
     }
 
     /// How much it is.

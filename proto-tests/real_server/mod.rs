@@ -38,6 +38,7 @@ mod cron;
 mod ledger;
 mod drill;
 mod asleep;
+mod backlog;
 mod packed;
 mod same_bytes;
 mod verifying;
