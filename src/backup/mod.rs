@@ -11,6 +11,7 @@ mod facts;
 mod form;
 mod queue;
 mod member;
+mod early;
 mod tree;
 mod pieces;
 mod manifest_sink;

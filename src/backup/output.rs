@@ -63,7 +63,7 @@ impl Output {
     }
 
     /// The member that has begun is complete.
-    pub(super) fn end(&mut self) -> Result<(), DiskError> {
+    pub(super) fn end(&mut self) -> Result<(), BackupError> {
         match self {
             Output::Tree(tree) => tree.end(),
             _ => Ok(()),

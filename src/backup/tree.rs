@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::early::EarlyWriteback;
 use super::error::BackupError;
 use super::output::{Gathered, Tail};
 use crate::disk::{Disk, DiskError};
@@ -33,6 +34,7 @@ pub(super) struct TreeOutput {
     directories: HashSet<Box<[u8]>>,
     open: Option<Tail>,
     gathered: Gathered,
+    early: EarlyWriteback,
 }
 
 /// Where the links to tablespaces are.
@@ -48,6 +50,7 @@ impl TreeOutput {
         is_watched: bool,
     ) -> Result<TreeOutput, DiskError> {
         disk.create_directory(&root, DATA_MODE)?;
+        let early = EarlyWriteback::new(Arc::clone(&disk), root.clone());
         Ok(TreeOutput {
             disk,
             root,
@@ -57,6 +60,7 @@ impl TreeOutput {
             directories: HashSet::new(),
             open: None,
             gathered: Gathered::new(),
+            early,
         })
     }
 
@@ -113,16 +117,18 @@ impl TreeOutput {
     }
 
     /// The open file is complete.
-    pub(super) fn end(&mut self) -> Result<(), DiskError> {
+    pub(super) fn end(&mut self) -> Result<(), BackupError> {
         match self.open.take() {
-            Some(mut tail) if !self.gathered.is_empty() => self.gathered.write(&mut tail),
-            _ => Ok(()),
+            Some(mut tail) if !self.gathered.is_empty() => self.gathered.write(&mut tail)?,
+            _ => {}
         }
+        self.early.file()
     }
 
     /// Makes the names in it durable, unless everything is to be at once. The files are synced by
     /// whoever has the list of them.
-    pub(super) fn finish(self) -> Result<(), DiskError> {
+    pub(super) fn finish(mut self) -> Result<(), DiskError> {
+        self.early.finish()?;
         if self.is_watched {
             return Ok(());
         }
