@@ -95,9 +95,14 @@ impl<'a> Shelf<'a> {
             }
         }
         for name in open {
-            // Gone when it was archived, and then it is whole.
-            let found = self.find_open_segment(name, identity)?;
-            wal.partials.insert(name, found.map(|(_, end)| end));
+            match self.find_open_segment(name, identity)? {
+                Some((_, end)) => _ = wal.partials.insert(name, Some(end)),
+                // Gone when it was archived, and then it is whole.
+                None if self.find(WalFileName::Segment(name)).is_ok() => {
+                    wal.segments.insert(name);
+                }
+                None => {}
+            }
         }
         for timeline in histories {
             wal.histories.insert(timeline, self.history(timeline)?);

@@ -115,3 +115,20 @@ fn of_an_ancestors_segment_nothing_behind_the_switchpoint_is_restored() {
         assert!(found == expected, "{}", place.display());
     }
 }
+
+#[test]
+fn an_incomplete_segment_that_cannot_be_read_keeps_nobody_from_what_does_not_need_it() {
+    let fixture = Fixture::new();
+    let packed = pack("zstd", &segment(5, SYSTEM));
+    let place = fixture.layout().wal(WalFileName::Partial(segment_name(5)));
+    for content in [&b"\x85\x01\x0c\0\0\0"[..], &packed[..packed.len() / 2], b""] {
+        let disk = fixture.packed();
+        disk.put(&place, content);
+        let goal = Goal { target: Some(RecoveryTarget::Immediate), ..Goal::default() };
+        fixture.restore_to(&disk, goal, &mut Witness::default()).expect("restored");
+    }
+    let disk = fixture.packed();
+    disk.put(&place, b"\x85\x01\x0c\0\0\0");
+    let done = fixture.restore(&disk).expect("as far as there is any");
+    assert_eq!((done.plan.wal.partial, done.plan.wal.end), (None, Lsn(0x50_0000)));
+}
