@@ -254,7 +254,7 @@ impl Maker {
         file.allocate(0, length)?;
         if filling == Filling::Zeros {
             let zeros = vec![0; self.zeros];
-            let step_bytes = STEP.max(self.zeros);
+            let step_bytes = STEP.min(self.size.bytes() as usize);
             for step in (0..length).step_by(step_bytes) {
                 if pace.is_some_and(|pace| !pace.wait(step, length)) {
                     break;
@@ -309,8 +309,9 @@ const SEGMENT_MODE: u32 = 0o600;
 /// Each divides every segment size.
 const ZEROS_LONG: usize = 1 << 20;
 const ZEROS_SHORT: usize = 8 << 10;
-/// What a flush of the current segment may find before it.
-const STEP: usize = 64 << 10;
+/// What a flush of the current segment may find before it. Few commits meet one of four steps a
+/// segment; small steps would be met by one in sixteen.
+const STEP: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
