@@ -107,18 +107,24 @@ fn an_incremental_backup_is_verified_and_listed_by_itself() {
     }
 }
 
+/// A standby of which there is a backup, and its options without `primary_conninfo`.
+fn backed_up_standby(primary: &Cluster) -> (Cluster, Tapster, String) {
+    let standby = primary.standby();
+    primary.wait_for_standby(&standby);
+    let tapster = Tapster::new();
+    let source = Tapster::server_options(&standby);
+    let options = format!("{source}primary_conninfo = {}\n", primary.conninfo());
+    tapster.write_server("main", &options);
+    tapster.ok(&["backup", "--wait", "main"]);
+    (standby, tapster, source)
+}
+
 #[test]
 fn a_chain_of_a_standby_goes_on_over_its_promotion() {
     for major in [17, 18] {
         let primary = cluster(major);
         primary.sql("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 20000) n");
-        let standby = primary.standby();
-        primary.wait_for_standby(&standby);
-        let tapster = Tapster::new();
-        let source = Tapster::server_options(&standby);
-        let options = format!("{source}primary_conninfo = {}\n", primary.conninfo());
-        tapster.write_server("main", &options);
-        tapster.ok(&["backup", "--wait", "main"]);
+        let (standby, tapster, source) = backed_up_standby(&primary);
         for word in ["second", "third"] {
             primary.sql(&format!("UPDATE t SET md5 = '{word}' WHERE n % 5000 = length('{word}')"));
             primary.sql("CHECKPOINT");
@@ -144,13 +150,7 @@ fn a_chain_of_a_standby_goes_on_over_its_promotion() {
 #[test]
 fn a_backup_fails_when_its_parent_is_deleted_while_it_waits_for_its_wal() {
     let primary = cluster(17);
-    let standby = primary.standby();
-    primary.wait_for_standby(&standby);
-    let tapster = Tapster::new();
-    let source = Tapster::server_options(&standby);
-    let options = format!("{source}primary_conninfo = {}\n", primary.conninfo());
-    tapster.write_server("main", &options);
-    tapster.ok(&["backup", "--wait", "main"]);
+    let (standby, tapster, source) = backed_up_standby(&primary);
     let parent = ids(&tapster).pop().expect("a backup");
     // Nobody closes the last segment any more.
     tapster.write_server("main", &source);
@@ -179,13 +179,7 @@ fn a_chain_that_a_promotion_at_the_end_of_a_segment_breaks_is_refused_with_reaso
     for major in [17, 18] {
         let primary = cluster(major);
         primary.sql("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 20000) n");
-        let standby = primary.standby();
-        primary.wait_for_standby(&standby);
-        let tapster = Tapster::new();
-        let source = Tapster::server_options(&standby);
-        let options = format!("{source}primary_conninfo = {}\n", primary.conninfo());
-        tapster.write_server("main", &options);
-        tapster.ok(&["backup", "--wait", "main"]);
+        let (standby, tapster, source) = backed_up_standby(&primary);
         let parent = ids(&tapster).pop().expect("a backup");
         primary.switch_wal();
         primary.wait_for_standby(&standby);

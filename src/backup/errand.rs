@@ -5,7 +5,7 @@
 //! The reader lends socket and stream while the data of an archive comes, and gets them back
 //! with the first thing that is not data. An encrypted socket is not lent.
 
-use std::io::{ErrorKind, IoSliceMut, Read};
+use std::io::{IoSliceMut, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::archive_file::ArchiveFile;
 use super::error::BackupError;
 use super::member::Members;
 use super::reader::Fault;
-use crate::net::Lent;
+use crate::net::{Lent, is_no_fault};
 use crate::wire::base_backup::{BackupEvent, BackupStream};
 
 /// What the writer's thread needs to read for itself.
@@ -143,7 +143,7 @@ impl Errand {
         let read = match socket.read_vectored(&mut slices) {
             Ok(0) => return Ok(Step::Leave(Found::Fault(Fault::Closed))),
             Ok(read) => read,
-            Err(error) if is_no_fault(error.kind()) => return Ok(Step::Nothing),
+            Err(error) if is_no_fault(&error) => return Ok(Step::Nothing),
             Err(error) => return Ok(Step::Leave(Found::Fault(Fault::Socket(error)))),
         };
         let placed = read.min(wanted);
@@ -179,9 +179,4 @@ enum Step {
     /// Nothing yet.
     Nothing,
     Leave(Found),
-}
-
-/// A wait that was long enough, or disturbed.
-fn is_no_fault(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

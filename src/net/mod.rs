@@ -27,7 +27,7 @@ pub use sql::{
     SlotRow, SqlClient, Standing, StreamingClient, StreamingClients, TextRow, quote_identifier,
     quote_literal,
 };
-pub use stream::{Lend, Lent, Stream};
+pub use stream::{Lend, Lent, Stream, is_no_fault};
 pub use walsender::Walsender;
 
 use crate::conninfo::{ConnectOptions, ConninfoError, Purpose, RealEnvironment};

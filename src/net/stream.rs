@@ -87,6 +87,13 @@ impl Lend for Stream {
     }
 }
 
+/// Whether a read or a write of a [`Lent`] socket was only a wait that was long enough, or
+/// disturbed.
+pub fn is_no_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
+}
+
 impl io::Read for Lent {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {

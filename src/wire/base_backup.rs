@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::archive_list::ArchiveList;
+use super::frame::HEADER;
 use super::{
     BackendMessage, BackupPosition, BaseBackupOptions, CompressionAlgorithm, Frame, FrameReader,
     ManifestOption, Notice, ParameterStatus, ResultSet, ServerError, ServerVersion, SqlState,
@@ -22,8 +23,6 @@ use crate::wal::{Lsn, Timeline};
 /// The longest head of an archive, `n`: two names, each below the 1024 bytes of a path on the
 /// server.
 const ARCHIVE_HEAD_MAX: u32 = 4_096;
-/// Type byte and length of a message.
-const HEADER: usize = 5;
 
 /// What happened in the stream.
 #[derive(Clone, Debug, PartialEq)]

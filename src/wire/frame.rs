@@ -26,7 +26,7 @@ pub const TEXT_LENGTH_MAX: u32 = 1 << 20;
 pub const CONTROL_LENGTH_MAX: u32 = 30_000;
 
 /// Type byte and length.
-const HEADER: usize = 1 + 4;
+pub(super) const HEADER: usize = 1 + 4;
 
 /// One step through the server's bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]

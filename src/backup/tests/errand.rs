@@ -44,6 +44,11 @@ fn messages(archive: &[u8], lengths: &[usize]) -> Vec<u8> {
     out
 }
 
+fn base_archive(sample: &Sample) -> Vec<u8> {
+    let archive = sample.files().into_iter().find(|(name, _)| *name == "base.tar");
+    archive.expect("the sample has one").1
+}
+
 /// A conversation, and the server's end of it.
 fn conversation() -> (Conversation, UnixStream) {
     let (server, socket) = UnixStream::pair().expect("a pair");
@@ -78,8 +83,7 @@ fn listed(members: &Members) -> Vec<String> {
 fn an_archive_is_the_same_however_its_messages_and_reads_are_cut() {
     let big = vec![7; 2 * BUFFER_BYTES];
     let sample = Sample::plain().with("base/1/4242", &big);
-    let archive = sample.files().into_iter().find(|(name, _)| *name == "base.tar");
-    let (_, archive) = archive.expect("the sample has one");
+    let archive = base_archive(&sample);
     let by_queue = {
         let (mut file, mut members) = (archive_file(&ModelDisk::new(0)), members());
         file.take(archive.clone().into(), &mut members).expect("stored");
@@ -146,8 +150,7 @@ fn an_errand_for_which_nobody_waits_any_more_ends_at_once() {
 #[test]
 fn a_thousand_messages_are_read_to_their_place_without_an_allocation() {
     let sample = Sample::plain().with("base/1/4242", &vec![7; 4 * BUFFER_BYTES]);
-    let archive = sample.files().into_iter().find(|(name, _)| *name == "base.tar");
-    let (_, archive) = archive.expect("the sample has one");
+    let archive = base_archive(&sample);
     let counts = [1 << 20, 4096].map(|length| {
         let disk = ModelDisk::new(0);
         let (mut file, mut members) = (archive_file(&disk), members());

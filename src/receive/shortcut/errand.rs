@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Conversation, Counter, Found};
 use crate::disk::DiskError;
+use crate::net::is_no_fault;
 use crate::receive::batch::Batch;
 use crate::receive::inspection::Handover;
 use crate::receive::queue::{Finished, Piece, QueueReceiver};
@@ -34,7 +35,7 @@ impl Conversation {
         let read = match self.socket.read(scratch) {
             Ok(0) => return self.leave(Found::Fault(Fault::Closed)),
             Ok(read) => read,
-            Err(error) if is_no_fault(error.kind()) => {
+            Err(error) if is_no_fault(&error) => {
                 return ControlFlow::Continue(Heard::Nothing);
             }
             Err(error) => return self.leave(Found::Fault(Fault::Socket(error))),
@@ -80,17 +81,12 @@ impl Conversation {
                 Ok(sent) => drop(self.output.split_to(sent)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The reader sends the rest, and has more patience.
-                Err(error) if is_no_fault(error.kind()) => return ControlFlow::Break(()),
+                Err(error) if is_no_fault(&error) => return ControlFlow::Break(()),
                 Err(error) => return self.leave(Found::Fault(Fault::Socket(error))),
             }
         }
         ControlFlow::Continue(())
     }
-}
-
-/// A wait that was long enough, or disturbed.
-fn is_no_fault(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 impl Writer {
