@@ -24,12 +24,10 @@ use super::error::RestoreError;
 use super::facts::BackupFacts;
 use super::path::InnerPath;
 use super::plan::{PlacedTablespace, RestorePlan, SERVER_WAL, Wishes, place_tablespaces};
-use super::reach::judge;
 use super::refusal::Refusal;
 use super::shelf::{Shelf, WalIdentity};
 use super::source::Source;
 use super::sources::{Sources, StoredText};
-use super::target::RecoveryTarget;
 use super::tree::Tree;
 use super::unpack::{Origin, Unpacker};
 
@@ -117,12 +115,7 @@ pub fn restore(
     observer.progress().phase("looking at the archive");
     let shelf = Shelf { disk: job.repository, layout: job.layout };
     let identity = WalIdentity { segment_size: facts.range.segment_size, system: facts.system };
-    let available = shelf.inventory(&identity, facts.range.begin)?;
-    let mut plan = RestorePlan::new(facts, job.wishes, tablespaces, &available)?;
-    if matches!(plan.goal.target, Some(RecoveryTarget::Time(_))) {
-        let warning = judge(&plan, shelf.last_commit(&plan, &identity)?)?;
-        plan.warnings.extend(warning);
-    }
+    let plan = shelf.plan(facts, job.wishes, tablespaces, &identity)?;
     observer.step(&Step::Planned(&plan));
     for warning in &plan.warnings {
         observer.warning(&warning.to_string());
@@ -338,7 +331,9 @@ impl<'j> Work<'_, 'j> {
         if let Some(name) = plan.wal.partial {
             let cut = plan.wal.cut_of(name);
             let place = (&mut *tree, directory);
-            shelf.copy_open_segment(name, identity, cut, place, &mut |n| self.moved(n))?;
+            let moved = &mut |n| self.moved(n);
+            let found = shelf.copy_open_segment(name, identity, cut, place, moved)?;
+            damaged = damaged.or(found.map(|finding| (name, finding)));
         }
         if let Some((name, finding)) = damaged {
             self.observer.warning(&format!(

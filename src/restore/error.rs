@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::codec::Codec;
 use crate::disk::DiskError;
-use crate::wal::{ControlFileError, HistoryError, SystemIdentifier};
+use crate::wal::{ControlFileError, HistoryError, SegmentName, SystemIdentifier};
 
 use super::path::UnsafeName;
 use super::refusal::Refusal;
@@ -166,6 +166,14 @@ pub enum RestoreError {
         /// Its length, unpacked.
         length: u64,
     },
+    /// What there is of a segment, and is wanted, cannot be had.
+    #[error("WAL segment {name}, which was not received to its end, cannot be read")]
+    UnreadWal {
+        /// The segment.
+        name: SegmentName,
+        /// Why.
+        source: Box<RestoreError>,
+    },
     /// Whoever asked for a file does not take it.
     #[error("cannot send the WAL file")]
     Send(#[source] std::io::Error),
@@ -183,6 +191,16 @@ pub enum RestoreError {
 const DAMAGED: &str = "the stored backup is damaged: restore another one, and check the disk";
 
 impl RestoreError {
+    /// What is stored is at fault, and not the disk: it will be the same at the next try.
+    pub(super) fn is_of_content(&self) -> bool {
+        match self {
+            RestoreError::UnreadWal { source, .. } => source.is_of_content(),
+            RestoreError::Disk(error) => error.is_of_unpacking(),
+            RestoreError::Packed { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What the operator can do.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -210,6 +228,12 @@ impl RestoreError {
             RestoreError::ForeignSegment { path, .. } => {
                 Some(format!("find out who wrote {}", path.display()))
             }
+            RestoreError::UnreadWal { source, .. } if source.is_of_content() => source.hint(),
+            RestoreError::UnreadWal { .. } => Some(
+                "try again; what lies before it is restored with a target, or when its .partial \
+                 is moved out of the repository"
+                    .to_owned(),
+            ),
             RestoreError::Interrupted => Some("empty the destination and restore again".to_owned()),
             _ => None,
         }

@@ -11,6 +11,8 @@ pub mod target;
 pub mod choose;
 pub mod facts;
 pub mod selection;
+mod lineage;
+mod stretch;
 pub mod plan;
 pub mod refusal;
 pub mod settings;

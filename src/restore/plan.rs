@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::repository::Hole;
-use crate::wal::Timeline;
+use crate::wal::{Lsn, SegmentName, Timeline};
 
 use super::facts::{BackupFacts, TablespaceFacts};
 use super::refusal::Refusal;
@@ -79,6 +79,25 @@ pub enum PlanWarning {
     /// The end of WAL is not the end of history.
     #[error("recovery can go no further than {}: {}", .0.from, .0)]
     Hole(Hole),
+    /// The end of WAL may not be the end of history.
+    #[error("{why}; recovery can go no further than {end}")]
+    UnreadWal {
+        /// What cannot be read, and why.
+        why: String,
+        /// The end of what can be read.
+        end: Lsn,
+    },
+    /// The end of WAL is not the end of history.
+    #[error(
+        "WAL segment {name}, which was not received to its end, is damaged: recovery can go no \
+         further than {end}"
+    )]
+    DamagedPartial {
+        /// The segment.
+        name: SegmentName,
+        /// The end of its last good record.
+        end: Lsn,
+    },
     /// The server may wait for a commit that never comes.
     #[error(
         "the last commit in the WAL is of {last}, which is not behind the target time {target}: PostgreSQL \
@@ -280,6 +299,9 @@ fn warnings(wal: &WalSelection, goal: &Goal) -> Vec<PlanWarning> {
         Some(hole) => PlanWarning::Hole(hole),
         None => PlanWarning::Gap(gap),
     }));
+    if let Some(name) = wal.partial.filter(|_| wal.damaged) {
+        warnings.push(PlanWarning::DamagedPartial { name, end: wal.end });
+    }
     // Whoever names a timeline knows what he does not want.
     let to_the_end = goal.target.is_none() && goal.timeline.is_none();
     if to_the_end && !wal.not_followed.is_empty() {

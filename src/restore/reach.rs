@@ -6,13 +6,16 @@
 
 use jiff::Timestamp;
 
+use crate::disk::DiskFile;
+use crate::output::one_line;
 use crate::wal::{PgTimestamp, SegmentName, WalChecker, WalFileName};
 
 use super::error::RestoreError;
-use super::plan::{PlanWarning, RestorePlan};
+use super::facts::BackupFacts;
+use super::plan::{PlacedTablespace, PlanWarning, RestorePlan, Wishes};
 use super::refusal::Refusal;
 use super::selection::Gap;
-use super::shelf::{Shelf, WalIdentity, unpacked};
+use super::shelf::{Shelf, WalIdentity, bytes_before, unpacked};
 use super::target::RecoveryTarget;
 
 /// An idle server fills few segments without a single commit; more are not looked at.
@@ -51,18 +54,70 @@ pub fn judge(plan: &RestorePlan, last: LastCommit) -> Result<Option<PlanWarning>
     }
 }
 
+/// Whether the end of the WAL matters to nobody: the target time lies before a commit in it. Pure.
+pub fn is_behind(plan: &RestorePlan, last: LastCommit) -> bool {
+    match (&plan.goal.target, last) {
+        (Some(RecoveryTarget::Time(target)), LastCommit::At(time)) => time > target.timestamp(),
+        _ => false,
+    }
+}
+
 impl Shelf<'_> {
+    /// The plan that the WAL which is there allows.
+    pub fn plan(
+        &self,
+        facts: BackupFacts,
+        wishes: &Wishes,
+        tablespaces: Vec<PlacedTablespace>,
+        identity: &WalIdentity,
+    ) -> Result<RestorePlan, RestoreError> {
+        let (available, unread) = self.inventory(identity, facts.range.begin)?;
+        let why_unread = |wanted: SegmentName| {
+            let found = unread.into_iter().find(|(name, _)| *name == wanted);
+            found.map_or(Refusal::UnreadWal(wanted).into(), |(name, error)| {
+                RestoreError::UnreadWal { name, source: Box::new(error) }
+            })
+        };
+        let mut plan = match RestorePlan::new(facts, wishes, tablespaces, &available) {
+            Err(Refusal::UnreadWal(name)) => return Err(why_unread(name)),
+            result => result?,
+        };
+        let last = match plan.goal.target {
+            Some(RecoveryTarget::Time(_)) => self.last_commit(&plan, identity)?,
+            _ => LastCommit::Unknown,
+        };
+        let warning = judge(&plan, last)?;
+        plan.warnings.extend(warning);
+        if let Some(name) = plan.wal.unread.filter(|_| !is_behind(&plan, last)) {
+            let error = why_unread(name);
+            // The disk may give it at the next try, and nobody is to go without it unasked.
+            if !error.is_of_content() {
+                return Err(error);
+            }
+            let (why, end) = (one_line(&error), plan.wal.end);
+            plan.warnings.push(PlanWarning::UnreadWal { why, end });
+        }
+        Ok(plan)
+    }
+
     /// Looks for the last commit in the WAL of a plan, from its end backwards.
     pub fn last_commit(
         &self,
         plan: &RestorePlan,
         identity: &WalIdentity,
     ) -> Result<LastCommit, RestoreError> {
-        let complete = plan.wal.segments.iter().rev().map(|name| WalFileName::Segment(*name));
-        let open = plan.wal.partial.map(WalFileName::Partial);
-        for file in open.into_iter().chain(complete).take(SEGMENTS_MAX) {
-            let (WalFileName::Segment(name) | WalFileName::Partial(name)) = file else { continue };
-            match self.last_commit_in(file, name, identity) {
+        let complete = plan.wal.segments.iter().rev().map(|name| (*name, false));
+        let open = plan.wal.partial.map(|name| (name, true));
+        for (name, is_open) in open.into_iter().chain(complete).take(SEGMENTS_MAX) {
+            let open = if is_open { self.find_open_segment(name, identity).best } else { None };
+            let found = match open {
+                Some(open) => self.disk.open_read(&open.path).map_err(RestoreError::from),
+                // An open one that is gone was completed meanwhile.
+                None => self.find(WalFileName::Segment(name)).map(|(_, file)| file),
+            };
+            // What lies behind the end is not replayed: behind a switchpoint, or damage.
+            let limit = bytes_before(Some(plan.wal.end), name, identity);
+            match found.and_then(|file| last_commit_in(file, limit, name, identity)) {
                 Ok(None) => {}
                 // Moved on meanwhile: the copy will find it, this look is a courtesy.
                 Err(RestoreError::Disk(error)) if error.is_absent() => {
@@ -77,30 +132,31 @@ impl Shelf<'_> {
         let all = plan.wal.segments.len() < SEGMENTS_MAX;
         Ok(if all { LastCommit::Never } else { LastCommit::Unknown })
     }
+}
 
-    fn last_commit_in(
-        &self,
-        file: WalFileName,
-        name: SegmentName,
-        identity: &WalIdentity,
-    ) -> Result<Option<PgTimestamp>, RestoreError> {
-        let Some(number) = name.number(identity.segment_size) else { return Ok(None) };
-        let start = number.start(identity.segment_size);
-        let mut checker =
-            WalChecker::new(name.timeline(), identity.system, identity.segment_size, start);
-        let (_, file) = self.find(file)?;
-        let mut file = unpacked(file)?;
-        let mut buffer = vec![0; READ_BYTES];
-        let mut findings = Vec::new();
-        let mut at = 0;
-        while findings.is_empty() {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                break;
-            }
-            checker.feed(start + at, &buffer[..read], &mut findings);
-            at += read as u64;
+/// The latest time of a commit in the first `limit` bytes of a segment.
+fn last_commit_in(
+    file: Box<dyn DiskFile>,
+    limit: u64,
+    name: SegmentName,
+    identity: &WalIdentity,
+) -> Result<Option<PgTimestamp>, RestoreError> {
+    let Some(number) = name.number(identity.segment_size) else { return Ok(None) };
+    let start = number.start(identity.segment_size);
+    let mut checker =
+        WalChecker::new(name.timeline(), identity.system, identity.segment_size, start);
+    let mut file = unpacked(file)?;
+    let mut buffer = vec![0; READ_BYTES];
+    let mut findings = Vec::new();
+    let mut at = 0;
+    while findings.is_empty() {
+        let wanted = (limit - at).min(READ_BYTES as u64) as usize;
+        let read = file.read(&mut buffer[..wanted])?;
+        if read == 0 {
+            break;
         }
-        Ok(checker.take_commit_times().map(|times| times.latest))
+        checker.feed(start + at, &buffer[..read], &mut findings);
+        at += read as u64;
     }
+    Ok(checker.take_commit_times().map(|times| times.latest))
 }

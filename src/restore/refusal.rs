@@ -183,6 +183,9 @@ pub enum Refusal {
         /// Its end.
         end: Lsn,
     },
+    /// It may be there.
+    #[error("WAL segment {0} was not received to its end, and what there is of it cannot be read")]
+    UnreadWal(SegmentName),
     /// Barman's sentence.
     #[error(
         "The restore operation cannot proceed because the destination folder '{}' is not empty. \

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::repository::{Hole, Holes};
 use crate::wal::{Lsn, SegmentName, SegmentNumber, SegmentSize, Timeline, TimelineHistory};
 
+use super::lineage::Lineage;
 use super::refusal::Refusal;
+use super::stretch::Piece;
 use super::target::TargetTimeline;
 
 /// All WAL files of a server, wherever they lie.
@@ -17,12 +19,23 @@ use super::target::TargetTimeline;
 pub struct AvailableWal {
     /// Complete segments.
     pub segments: BTreeSet<SegmentName>,
-    /// Incomplete ones, each with the end of its last good record if that was looked for.
-    pub partials: BTreeMap<SegmentName, Option<Lsn>>,
+    /// Incomplete ones.
+    pub partials: BTreeMap<SegmentName, Incomplete>,
+    /// Incomplete ones that could not be read to their end, or not at all.
+    pub unread: BTreeSet<SegmentName>,
     /// The ancestry of every timeline that has a history file.
     pub histories: BTreeMap<Timeline, TimelineHistory>,
     /// WAL that is lost, and was not found again.
     pub holes: Holes,
+}
+
+/// An incomplete segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Incomplete {
+    /// The end of its last good record.
+    pub end: Lsn,
+    /// It holds more behind that, which is damaged.
+    pub damaged: bool,
 }
 
 /// The part of the WAL that a backup cannot do without.
@@ -51,6 +64,17 @@ pub enum Reach {
     End,
 }
 
+impl Reach {
+    /// Whether WAL up to `end` is enough.
+    fn is_reached(self, end: Lsn, backup: &BackupRange) -> bool {
+        match self {
+            Reach::Backup => end >= backup.end,
+            Reach::Past(target) => end > target,
+            Reach::End => false,
+        }
+    }
+}
+
 /// The WAL to be copied, in the order in which recovery reads it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WalSelection {
@@ -58,6 +82,10 @@ pub struct WalSelection {
     pub segments: Vec<SegmentName>,
     /// The open segment behind them, to be copied at full size under its plain name.
     pub partial: Option<SegmentName>,
+    /// The open segment holds more, which is damaged, and which was wanted.
+    pub damaged: bool,
+    /// An incomplete segment that may hold more, and could not be read.
+    pub unread: Option<SegmentName>,
     /// Where the last file ends to count, if it is an ancestor's: what that timeline has written
     /// behind its end would be replayed as well.
     pub cut: Option<Lsn>,
@@ -82,6 +110,16 @@ pub struct Gap {
     pub behind: usize,
     /// The recorded hole, if it is one: the segment itself may then be there, and damaged.
     pub hole: Option<Hole>,
+}
+
+/// Where a selection ends.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    /// The first segment of which there is not all.
+    number: SegmentNumber,
+    end: Lsn,
+    /// More was wanted.
+    is_early: bool,
 }
 
 impl WalSelection {
@@ -148,59 +186,30 @@ impl AvailableWal {
             Reach::Past(lsn) => Some(lsn.segment(size).next()),
             Reach::End => None,
         };
-        let hole = self.first_hole(&lineage, backup);
         let mut number = backup.begin.segment(size);
-        let mut segments = Vec::new();
-        let (mut end, mut cut) = (number.start(size), None);
-        let lost_from = hole.map_or(Lsn(u64::MAX), |(at, _)| at);
-        while last.is_none_or(|last| number <= last) && lost_from > number.start(size) {
-            let Some((name, covered)) = self.find(&lineage, number, size) else { break };
-            segments.push(name);
-            end = covered.min(lost_from);
-            cut = Some(covered).filter(|covered| *covered < number.end(size));
-            // Nothing is replayed behind a hole. An ancestor's file stands in for one that is missing: nothing follows it.
-            if end < number.end(size) {
+        let (mut segments, mut final_piece) = (Vec::new(), None);
+        let mut end = number.start(size);
+        while last.is_none_or(|last| number <= last) {
+            let Some(piece) = self.piece(&lineage, number, backup) else { break };
+            (end, final_piece) = (piece.end, Some(piece));
+            if !piece.open {
+                segments.push(piece.name);
+            }
+            // Nothing follows a file that is not replayed to its end.
+            if piece.open || end < number.end(size) {
                 break;
             }
             number = number.next();
         }
-        let wanted = last.is_none_or(|last| number <= last)
-            && end <= number.start(size)
-            && lost_from > number.start(size);
-        let partial = if wanted { self.open_segment(&lineage, number, size) } else { None };
-        if let Some((name, valid_end)) = partial {
-            end = valid_end.unwrap_or_else(|| number.end(size)).min(lost_from);
-            cut = lineage.ancestor_within(number, size).map(|(_, left)| left);
-            cut = cut.filter(|_| lineage.name(number, size) != name);
-            number = number.next();
-        }
-        if let Some((at, hole)) = hole.filter(|(at, _)| *at < backup.end) {
-            return Err(Refusal::BackupWalLost { hole, at, end: backup.end });
-        }
-        if end < backup.end {
-            let missing = lineage.name(number, size);
-            return Err(Refusal::BackupWalMissing {
-                missing,
-                begin: backup.begin,
-                end: backup.end,
-            });
-        }
-        let stopped_early = last.is_none_or(|last| number <= last);
-        let gap = match hole {
-            _ if !stopped_early => None,
-            // What is lost behind the target matters to nobody.
-            Some((at, _)) if matches!(reach, Reach::Past(target) if target < at) => None,
-            Some((at, hole)) if at <= end.max(number.start(size)) => {
-                let lost = at.segment(size);
-                let behind = self.gap(&lineage, lost.next(), size).map_or(0, |gap| gap.behind);
-                Some(Gap { missing: lineage.name(lost, size), behind, hole: Some(hole) })
-            }
-            _ => self.gap(&lineage, number, size),
-        };
+        let stop = Stop { number, end, is_early: last.is_none_or(|last| number <= last) };
+        let piece = final_piece.filter(|piece| piece.name.number(size) == Some(number));
+        let (gap, unread) = self.behind(&lineage, backup, reach, stop, piece)?;
         Ok(WalSelection {
             segments,
-            partial: partial.map(|(name, _)| name),
-            cut,
+            partial: piece.filter(|piece| piece.open).map(|piece| piece.name),
+            damaged: piece.is_some_and(|piece| piece.damaged) && !reach.is_reached(end, backup),
+            unread,
+            cut: piece.map(|piece| piece.counts_to).filter(|at| *at < number.end(size)),
             histories: self.histories.keys().copied().collect(),
             timeline,
             end,
@@ -209,74 +218,42 @@ impl AvailableWal {
         })
     }
 
-    /// The file that recovery reads for a segment, and up to where its bytes count.
-    fn find(
+    /// Why a selection ends where it does, if that is before the end that was wanted: what is
+    /// missing there, and which file could not be read.
+    fn behind(
         &self,
         lineage: &Lineage,
-        number: SegmentNumber,
-        size: SegmentSize,
-    ) -> Option<(SegmentName, Lsn)> {
-        let here = lineage.name(number, size);
-        if self.segments.contains(&here) {
-            return Some((here, number.end(size)));
+        backup: &BackupRange,
+        reach: Reach,
+        stop: Stop,
+        piece: Option<Piece>,
+    ) -> Result<(Option<Gap>, Option<SegmentName>), Refusal> {
+        let (size, end) = (backup.segment_size, stop.end);
+        let missing = lineage.name(stop.number, size);
+        let hole = piece.and_then(|piece| piece.hole).or_else(|| self.hole_in(missing, backup));
+        // What was found of it elsewhere is not lost.
+        let hole = hole.map(|(at, hole)| (at.max(end), hole)).filter(|_| stop.is_early);
+        let unread = self.unread_piece(lineage, stop.number, size);
+        let unread = unread.filter(|_| stop.is_early && !reach.is_reached(end, backup));
+        if let Some(name) = unread
+            && (end < backup.end || matches!(reach, Reach::Past(_)))
+        {
+            return Err(Refusal::UnreadWal(name));
         }
-        // A promoted server that has not yet archived the segment in which it was promoted:
-        // the ancestor's file holds the same bytes up to the switchpoint.
-        let (ancestor, switchpoint) = lineage.ancestor_within(number, size)?;
-        let there = SegmentName::new(ancestor, number, size);
-        let open = self.partials.contains_key(&here);
-        (!open && self.segments.contains(&there)).then_some((there, switchpoint))
-    }
-
-    /// The segment that was not received to its end, unless something supersedes it.
-    ///
-    /// Recovery never asks for a `.partial`: it is offered as the last file of the timeline that is
-    /// followed, whether that is still written or ended there; or, up to the switchpoint, as the
-    /// beginning of that timeline, while there is nothing of its own.
-    fn open_segment(
-        &self,
-        lineage: &Lineage,
-        number: SegmentNumber,
-        size: SegmentSize,
-    ) -> Option<(SegmentName, Option<Lsn>)> {
-        let name = lineage.name(number, size);
-        let Some(valid_end) = self.partials.get(&name) else {
-            let (ancestor, left) = lineage.ancestor_within(number, size)?;
-            let there = SegmentName::new(ancestor, number, size);
-            let valid_end = *self.partials.get(&there)?;
-            return Some((there, Some(valid_end.map_or(left, |end| end.min(left)))));
+        if end < backup.end {
+            let (begin, end) = (backup.begin, backup.end);
+            return Err(match hole.filter(|(at, _)| *at < end) {
+                Some((at, hole)) => Refusal::BackupWalLost { hole, at, end },
+                None => Refusal::BackupWalMissing { missing, begin, end },
+            });
+        }
+        let gap = match (hole, reach) {
+            _ if !stop.is_early => None,
+            // What is lost behind the target matters to nobody.
+            (Some((at, _)), Reach::Past(target)) if target < at => None,
+            (hole, _) => self.gap(lineage, stop.number, hole.map(|(_, hole)| hole), size),
         };
-        let newest = name.timeline() == lineage.timeline;
-        let later = self.segments.range(name..).any(|other| other.timeline() == name.timeline());
-        (newest && !later).then_some((name, *valid_end))
-    }
-
-    /// The first recorded hole in what recovery reads from the beginning of the backup on, and
-    /// where it stops recovery.
-    fn first_hole(&self, lineage: &Lineage, backup: &BackupRange) -> Option<(Lsn, Hole)> {
-        let size = backup.segment_size;
-        let stops = |hole: &Hole| {
-            let read = hole.segments(size).find(|name| {
-                name.number(size).is_some_and(|number| {
-                    number >= backup.begin.segment(size) && lineage.name(number, size) == *name
-                })
-            })?;
-            let at = hole.from.max(read.number(size)?.start(size)).max(backup.begin);
-            (at < hole.to).then_some((at, *hole))
-        };
-        self.holes.iter().filter_map(stops).min_by_key(|(at, _)| *at)
-    }
-
-    fn gap(&self, lineage: &Lineage, from: SegmentNumber, size: SegmentSize) -> Option<Gap> {
-        let behind = self
-            .segments
-            .iter()
-            .filter(|name| {
-                name.number(size)
-                    .is_some_and(|number| number >= from && lineage.name(number, size) == **name)
-            })
-            .count();
-        (behind > 0).then(|| Gap { missing: lineage.name(from, size), behind, hole: None })
+        Ok((gap, unread))
     }
 
     /// Timelines that were born at or behind the end of the backup, from its own timeline.
@@ -295,7 +272,7 @@ impl AvailableWal {
     }
 
     /// Every timeline of which there is anything.
-    fn timelines(&self, backup: &BackupRange) -> Vec<Timeline> {
+    pub(super) fn timelines(&self, backup: &BackupRange) -> Vec<Timeline> {
         let mut known: BTreeSet<Timeline> = self.histories.keys().copied().collect();
         known.extend(self.segments.iter().map(|name| name.timeline()));
         known.insert(backup.timeline);
@@ -305,64 +282,6 @@ impl AvailableWal {
 
 fn is_descendant(history: &TimelineHistory, backup: &BackupRange) -> bool {
     history.switchpoint_of(backup.end_timeline).is_some_and(|at| at >= backup.end)
-}
-
-/// The timelines that recovery passes, each with the position at which it begins.
-#[derive(Debug)]
-struct Lineage {
-    timeline: Timeline,
-    /// Ascending in both; the first one begins at 0/0.
-    legs: Vec<(Lsn, Timeline)>,
-}
-
-impl Lineage {
-    fn new(
-        wal: &AvailableWal,
-        backup: &BackupRange,
-        timeline: Timeline,
-    ) -> Result<Lineage, Refusal> {
-        let mut legs = vec![(Lsn::INVALID, backup.timeline)];
-        if timeline != backup.timeline {
-            let known = || wal.timelines(backup);
-            let history = wal
-                .histories
-                .get(&timeline)
-                .ok_or_else(|| Refusal::UnknownTimeline { timeline, known: known() })?;
-            if !history.contains(backup.timeline) || !history.contains(backup.end_timeline) {
-                return Err(Refusal::NotDescendant {
-                    timeline,
-                    backup: backup.end_timeline,
-                    left_at: None,
-                    end: backup.end,
-                });
-            }
-            let mut at = backup.timeline;
-            while let (Some(begins), Some(next)) =
-                (history.switchpoint_of(at), history.successor_of(at))
-            {
-                legs.push((begins, next));
-                at = next;
-            }
-        }
-        Ok(Lineage { timeline, legs })
-    }
-
-    /// The newest timeline that has bytes in the segment: its file is what recovery asks for
-    /// first, and it holds its ancestors' bytes up to the switchpoint.
-    fn name(&self, number: SegmentNumber, size: SegmentSize) -> SegmentName {
-        let leg = self.legs.iter().rev().find(|(begins, _)| begins.segment(size) <= number);
-        let timeline = leg.map_or(self.timeline, |(_, timeline)| *timeline);
-        SegmentName::new(timeline, number, size)
-    }
-
-    /// The ancestor of the timeline that begins inside this segment, and where it ends.
-    fn ancestor_within(&self, number: SegmentNumber, size: SegmentSize) -> Option<(Timeline, Lsn)> {
-        let at = self.legs.iter().position(|(begins, _)| {
-            begins.segment(size) == number && begins.segment_offset(size) > 0
-        })?;
-        let (_, ancestor) = *self.legs.get(at.checked_sub(1)?)?;
-        Some((ancestor, self.legs[at].0))
-    }
 }
 
 #[cfg(test)]

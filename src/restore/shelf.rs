@@ -19,13 +19,17 @@ use crate::wal::{
 };
 
 use super::error::RestoreError;
+use super::open_segment::OpenSegment;
 use super::path::InnerPath;
-use super::selection::{AvailableWal, WalSelection};
+use super::selection::{AvailableWal, Incomplete, WalSelection};
 use super::tree::{Tree, TreeFile};
 
 /// Larger than any history file that a server writes in its life.
 const HISTORY_BYTES_MAX: u64 = 1 << 20;
 pub(super) const COPY_BYTES: usize = 1 << 20;
+
+/// An incomplete segment that could not be read to its end, and why.
+pub type Unread = (SegmentName, RestoreError);
 
 /// The directories that hold WAL of one server.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +57,15 @@ impl<'a> Shelf<'a> {
 
     /// Every WAL file of the server from `first` on; history files whatever they are.
     ///
-    /// In the waiting directories only files of full size count: others are still coming.
+    /// In the waiting directories only files of full size count: others are still coming. An
+    /// incomplete segment that cannot be read is returned beside, with the reason: most restores
+    /// do not need it.
     pub fn inventory(
         &self,
         identity: &WalIdentity,
         first: Lsn,
-    ) -> Result<AvailableWal, RestoreError> {
-        let mut wal = AvailableWal::default();
+    ) -> Result<(AvailableWal, Vec<Unread>), RestoreError> {
+        let (mut wal, mut unread) = (AvailableWal::default(), Vec::new());
         let number = first.segment(identity.segment_size);
         let is_needed = |name: SegmentName| {
             name.number(identity.segment_size).is_some_and(|other| other >= number)
@@ -95,20 +101,23 @@ impl<'a> Shelf<'a> {
             }
         }
         for name in open {
-            match self.find_open_segment(name, identity)? {
-                Some((_, end)) => _ = wal.partials.insert(name, Some(end)),
+            let found = self.find_open_segment(name, identity);
+            if let Some(OpenSegment { end, damaged, .. }) = found.best {
+                wal.partials.insert(name, Incomplete { end, damaged });
+            } else if self.find(WalFileName::Segment(name)).is_ok() {
                 // Gone when it was archived, and then it is whole.
-                None if self.find(WalFileName::Segment(name)).is_ok() => {
-                    wal.segments.insert(name);
-                }
-                None => {}
+                wal.segments.insert(name);
+            }
+            if let Some(error) = found.unread {
+                wal.unread.insert(name);
+                unread.push((name, error));
             }
         }
         for timeline in histories {
             wal.histories.insert(timeline, self.history(timeline)?);
         }
         wal.holes = self.holes(identity)?;
-        Ok(wal)
+        Ok((wal, unread))
     }
 
     /// Lost WAL that was not found again.
@@ -202,7 +211,7 @@ impl<'a> Shelf<'a> {
             let (_, file) = self.find(WalFileName::Segment(*name))?;
             open_whole(file, *name, identity)?;
         }
-        Ok(())
+        selection.partial.map_or(Ok(()), |name| self.check_open_segment(name, identity))
     }
 
     /// Copies a complete segment into `directory` of a tree, and says what is damaged in it. A
@@ -361,7 +370,7 @@ pub(super) fn bytes_before(cut: Option<Lsn>, name: SegmentName, identity: &WalId
     cut.zip(start).map_or(u64::MAX, |(cut, start)| cut.0.saturating_sub(start.0))
 }
 
-/// Copies up to `limit` bytes.
+/// Copies up to `limit` bytes, and reads no more: there may be damage behind.
 pub(super) fn copy(
     first: Vec<u8>,
     file: &mut StoredFile,
@@ -373,12 +382,13 @@ pub(super) fn copy(
     let mut buffer = first;
     let mut read = buffer.len();
     buffer.resize(COPY_BYTES, 0);
-    while read > 0 && target.length() < limit {
+    while read > 0 {
         let counts = (limit - target.length()).min(read as u64) as usize;
         look(&buffer[..counts]);
         target.write(&buffer[..counts])?;
         moved(read as u64)?;
-        read = file.read(&mut buffer)?;
+        let wanted = (limit - target.length()).min(COPY_BYTES as u64) as usize;
+        read = file.read(&mut buffer[..wanted])?;
     }
     Ok(target)
 }

@@ -8,6 +8,7 @@ mod chain;
 mod fixture;
 mod get_wal;
 mod leftovers;
+mod open_segment;
 mod packed;
 
 use std::io::Write;

@@ -5,7 +5,7 @@ use crate::repository::HoleCause;
 use crate::restore::reach::LastCommit;
 use crate::restore::selection::BackupRange;
 use crate::restore::target::TargetTime;
-use crate::wal::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineHistory};
+use crate::wal::{SegmentNumber, SegmentSize, TimelineHistory};
 use crate::wire::ServerVersion;
 
 fn tli(id: u32) -> Timeline {
