@@ -23,6 +23,7 @@ mod connecting;
 mod promises;
 mod tls;
 mod restore;
+mod branches;
 mod round_trip;
 mod shapes;
 mod refusals;
