@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::Plan;
 use super::error::BackupError;
@@ -23,8 +24,31 @@ use crate::wire::SlotName;
 /// The server is asked for a sign of life this often: a connection over which nothing goes is
 /// forgotten by firewalls after some minutes, and ended by `idle_session_timeout`.
 const BEAT: Duration = Duration::from_secs(20);
-/// The first pause before another try to get a slot; each is twice as long, up to a beat.
+/// The pause before the second try to get a slot; each is twice as long, up to a beat.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long to wait for the next slot.
+#[derive(Debug, Default)]
+struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    /// The first try is made at once, since the server may remove WAL at any moment.
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).clamp(AGAIN, BEAT);
+        pause
+    }
+
+    /// A slot was lost after so long. Where each session ends as soon as it has begun, be it by
+    /// a pooler or by a server that goes down, the tries go on as if there had been none.
+    fn lost_after(&mut self, lived: Duration) {
+        if lived >= BEAT {
+            self.next = Duration::ZERO;
+        }
+    }
+}
 
 /// A slot that is there for as long as this is.
 #[derive(Debug)]
@@ -78,12 +102,15 @@ async fn hold(
 /// Keeps the connection alive. Where it is lost all the same, the slot is made anew at once: what
 /// was removed meanwhile is missed when the segments of the backup are counted.
 async fn beat(mut walsender: Walsender, options: ConnectOptions, name: String, id: BackupId) {
+    let mut pauses = Pauses::default();
     loop {
+        let since = Instant::now();
         let lost = loss(&mut walsender).await;
         let error = one_line(&lost);
         tracing::warn!(%error, "the slot that keeps the WAL of the backup is lost");
-        let mut pause = AGAIN;
+        pauses.lost_after(since.elapsed());
         walsender = loop {
+            tokio::time::sleep(pauses.next()).await;
             match hold(&options, &name, id).await {
                 Ok(again) => break again,
                 Err(error) => {
@@ -91,8 +118,6 @@ async fn beat(mut walsender: Walsender, options: ConnectOptions, name: String, i
                     tracing::warn!(%error, "no slot keeps the WAL of the backup; trying again");
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(BEAT);
         };
         tracing::info!("a slot keeps the WAL of the backup again");
     }
@@ -107,5 +132,22 @@ async fn loss(walsender: &mut Walsender) -> NetError {
         if let Err(lost) = walsender.identify_system().await {
             return lost;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_each_session_at_once_is_not_asked_for_slots_without_a_pause() {
+        let mut pauses = Pauses::default();
+        let mut seconds = |lived: u64| {
+            pauses.lost_after(Duration::from_secs(lived));
+            pauses.next().as_secs()
+        };
+        assert_eq!([0; 7].map(&mut seconds), [0, 1, 2, 4, 8, 16, 20]);
+        assert_eq!([5, 19].map(&mut seconds), [20, 20], "less than a beat");
+        assert_eq!([20, 0, 3600].map(&mut seconds), [0, 1, 0], "the first try is made at once");
     }
 }

@@ -62,7 +62,11 @@ pub(super) fn watch(path: &Path) -> Result<Option<Box<dyn FileSystemWatch>>, Dis
 
 impl FileSystemWatch for RealWatch {
     fn sync(self: Box<Self>) -> Result<(), DiskError> {
-        retry_on_intr(|| fs::syncfs(&self.directory))
+        // An interrupted call (EINTR) is a failure like any other, and not tried again: whatever the
+        // file system returns, the kernel has then taken note that this description was told of
+        // all failed writes (`SYSCALL_DEFINE1(syncfs)` in fs/sync.c), and a second call would
+        // call them good. Nor would syncs of files that are opened now see all of them.
+        fs::syncfs(&self.directory)
             .map_err(|error| DiskError::new("sync the file system of", &self.path, error))
     }
 }
