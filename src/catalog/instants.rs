@@ -52,6 +52,7 @@ pub fn instants(
         let known = facts.get(&name);
         let damage = known.and_then(|facts| facts.damage).filter(|at| *at >= begin);
         if !is_there(name) && hole.is_none() {
+            reach.take_of_ancestor(number, history, (size, facts, holes), is_there);
             return Instants { stop: Stop::Missing(name), ..reach };
         }
         if let Some(hole) = hole {
@@ -70,6 +71,31 @@ pub fn instants(
 }
 
 impl Instants {
+    /// Takes what an older timeline's file has of a segment, up to where that timeline was left,
+    /// as restore does: of several the one that goes furthest.
+    fn take_of_ancestor(
+        &mut self,
+        number: SegmentNumber,
+        history: &TimelineHistory,
+        (size, facts, holes): (SegmentSize, &WalFacts, &[Hole]),
+        is_there: &dyn Fn(SegmentName) -> bool,
+    ) {
+        for entry in history.entries() {
+            let name = SegmentName::new(entry.timeline, number, size);
+            let within = entry.switchpoint > number.start(size)
+                && entry.switchpoint < number.end(size)
+                && is_there(name);
+            if within {
+                let known = facts.get(&name);
+                let lost = holes.iter().filter(|hole| hole.is_in(name, size)).map(|hole| hole.from);
+                let damaged = known.and_then(|facts| facts.damage);
+                let end = lost.chain(damaged).fold(entry.switchpoint, Lsn::min);
+                self.unknown += usize::from(known.is_none());
+                self.take_before(end, known);
+            }
+        }
+    }
+
     /// Takes a segment up to `end`. Its times count if all of its commits lie before.
     fn take_before(&mut self, end: Lsn, facts: Option<&SegmentFacts>) {
         self.end = self.end.max(end);
@@ -153,6 +179,14 @@ mod tests {
         assert_eq!(of(&all, &known, &[]), (9 * MIB, Some(8), 0, Stop::Newest));
         let missing = [&all[..2], &all[3..]].concat();
         assert_eq!(of(&missing, &known, &[]), (5 * MIB, Some(4), 0, Stop::Missing(all[2])));
+        // The old timeline's file stands in, with a commit in front of the switchpoint.
+        let stands_in = [&missing[..], &[name(1, 5)]].concat();
+        let with_it = facts(&stands_in);
+        let found = of(&stands_in, &with_it, &[]);
+        assert_eq!(found, (0x58_0000, Some(5), 0, Stop::Missing(all[2])));
+        let lost = hole(1, 5 * MIB + 100, 5 * MIB + 200);
+        let found = of(&stands_in, &with_it, &[lost]);
+        assert_eq!(found, (5 * MIB + 100, Some(4), 0, Stop::Missing(all[2])));
         // In front of the commit in segment 6, and behind it.
         for (at, last) in [(100, 5), (MIB / 2 + 1, 6)] {
             let lost = hole(2, 6 * MIB + at, 7 * MIB);

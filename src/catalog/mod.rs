@@ -29,7 +29,7 @@ use crate::repository::{
 };
 pub use crate::retention::Keep;
 use crate::retention::{Candidate, RetentionPolicy, Standing};
-use crate::wal::{Lsn, Timeline, TimelineHistory, WalFileName};
+use crate::wal::{Lsn, SegmentName, SegmentSize, Timeline, TimelineHistory, WalFileName};
 
 /// One server's part of the repository, as it stood when it was read.
 #[derive(Debug)]
@@ -193,16 +193,30 @@ impl Catalog {
         let reaches = |hole: &&Hole| {
             // Where a newer timeline has left the one of the hole before it, that one counts.
             let left_before = reachable.iter().any(|timeline| {
-                self.histories
-                    .iter()
-                    .find(|history| history.timeline() == *timeline)
-                    .and_then(|history| history.switchpoint_of(hole.timeline))
-                    .is_some_and(|at| at <= hole.from)
+                let mut histories = self.histories.iter();
+                let history = histories.find(|history| history.timeline() == *timeline);
+                history.is_some_and(|history| self.avoids(history, hole, backup.xlog_segment_size))
             });
             let follows = hole.timeline == own || reachable.contains(&hole.timeline);
             hole.to > begin && follows && !left_before
         };
         self.holes.iter().filter(reaches).min_by_key(|hole| hole.from)
+    }
+
+    /// Whether recovery along a branch does not come by a hole: it has left the timeline of the
+    /// hole before, or has a file of its own of the segment in which it leaves it, which it reads
+    /// instead.
+    fn avoids(&self, history: &TimelineHistory, hole: &Hole, size: SegmentSize) -> bool {
+        let Some(left) = history.switchpoint_of(hole.timeline) else { return false };
+        let number = left.segment(size);
+        let older = history.entries().iter().map(|entry| entry.timeline);
+        let mut timelines = older.chain([history.timeline()]);
+        left <= hole.from
+            || number == hole.from.segment(size)
+                && timelines.any(|timeline| {
+                    let name = SegmentName::new(timeline, number, size);
+                    timeline > hole.timeline && self.wal.contains(name)
+                })
     }
 
     /// Timelines that forked from the backup's own behind its end, and so can be reached from

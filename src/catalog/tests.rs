@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::disk::RealDisk;
-use crate::repository::XlogLine;
+use crate::repository::{HoleCause, XlogLine};
 use crate::wal::{SegmentName, SegmentNumber, SegmentSize};
 
 fn fixture(name: &str) -> PathBuf {
@@ -155,6 +155,38 @@ fn timelines_that_fork_behind_the_end_of_a_backup_can_be_reached_from_it() {
     let catalog = load(&layout);
     let backup = catalog.find("latest").expect("a backup");
     assert_eq!(catalog.reachable_timelines(backup), []);
+}
+
+#[test]
+fn lost_wal_that_the_new_timelines_own_file_holds_keeps_nobody_from_what_lies_behind() {
+    let (_home, layout) =
+        repository("standby", "standby", &[("20261123T064330", "rsync-from-standby")]);
+    let hole = Hole {
+        timeline: Timeline::FIRST,
+        from: Lsn(0x2D00_0010),
+        to: Lsn(0x2D00_0050),
+        since: Timestamp::UNIX_EPOCH,
+        why: HoleCause::Damaged,
+    };
+    Holes::record(&RealDisk, &layout, hole).expect("recorded");
+    let two = Timeline::new(2).expect("a timeline");
+    let history = |switchpoint: &str| {
+        let path = layout.wal(WalFileName::History(two));
+        std::fs::write(&path, format!("1\t{switchpoint}\tr\n")).expect("written");
+    };
+    let found = || {
+        let catalog = Catalog::load_from_tree(&RealDisk, &layout).expect("a catalogue");
+        catalog.hole_behind(catalog.find("latest").expect("a backup")).copied()
+    };
+    history("0/2D0000A0");
+    assert_eq!(found(), Some(hole));
+    let own = WalFileName::Segment(segment("00000002000000000000002D"));
+    std::fs::create_dir_all(layout.wal_directory(own)).expect("made");
+    std::fs::write(layout.wal(own), b"x").expect("written");
+    assert_eq!(found(), None);
+    // That file does not hold it if the timelines part in another segment.
+    history("0/2E0000A0");
+    assert_eq!(found(), Some(hole));
 }
 
 fn archive(numbers: impl IntoIterator<Item = u64>) -> ArchivedWal {
