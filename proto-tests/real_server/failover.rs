@@ -207,10 +207,15 @@ fn wal_that_the_server_has_removed_is_said_to_be_missing_and_reception_goes_on_b
         .start();
     let tapster = Tapster::of(&cluster);
     let mut receiver = tapster.receive(&cluster);
+    tapster.ok(&["backup", "main"]);
     let first = cluster.switch_wal();
     tapster.wait_for_archived("main", &[first]);
+    // In the middle of the segment whose rest is removed.
+    cluster.sql("CREATE TABLE t AS SELECT -1 AS n");
+    let written = cluster.flushed_lsn();
+    let question = format!("SELECT bool_and(flush_lsn >= '{written}') FROM pg_stat_replication");
+    wait_for("the receiver to have it", &cluster, &question);
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
-    cluster.sql("CREATE TABLE t (n int)");
     for _ in 0..6 {
         cluster.sql("INSERT INTO t VALUES (1)");
         cluster.switch_wal();
@@ -228,6 +233,10 @@ fn wal_that_the_server_has_removed_is_said_to_be_missing_and_reception_goes_on_b
     let last = cluster.switch_wal();
     tapster.wait_for_archived("main", &[last]);
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    // Everything in front of the hole comes back.
+    let restored = tapster.restore(15, "restored", &["main", "latest"]);
+    restored.wait_until_writable();
+    assert_eq!(restored.value("SELECT string_agg(n::text, ',') FROM t"), "-1");
 }
 
 #[test]

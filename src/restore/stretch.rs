@@ -75,9 +75,11 @@ impl AvailableWal {
     fn is_offered(&self, lineage: &Lineage, name: SegmentName, size: SegmentSize) -> bool {
         let is_own = name.number(size).is_some_and(|number| lineage.name(number, size) == name);
         let newest = name.timeline() == lineage.timeline;
-        // It was completed elsewhere.
-        let later = || self.segments.range(name..).any(|other| other.timeline() == name.timeline());
-        !is_own || newest && !later()
+        // It was completed elsewhere, unless it is known that the rest of it is lost.
+        let completed =
+            || self.segments.range(name..).any(|other| other.timeline() == name.timeline());
+        let is_lost = || self.holes.iter().any(|hole| hole.is_in(name, size));
+        !is_own || newest && (is_lost() || !completed())
     }
 
     /// The first recorded hole in a file, behind the beginning of the backup, and where it stops

@@ -355,6 +355,17 @@ fn lost_wal_in_a_file_that_stands_in_ends_the_selection_and_in_one_that_is_not_t
 }
 
 #[test]
+fn what_was_received_of_a_segment_in_front_of_lost_wal_is_taken_whatever_came_behind() {
+    let hole = lost(1, "0/2C100000", "0/2E000000");
+    let there = with_partial(wal(&["1/2A", "1/2B", "1/2E"], &[]), "1/2C", "0/2C100000");
+    let there = AvailableWal { holes: [hole].into_iter().collect(), ..there };
+    let chosen = there.select(&backup(), tli(1), Reach::End).expect("a way");
+    assert_eq!((chosen.partial, chosen.end), (Some(short("1/2C")), hole.from));
+    let gap = Gap { missing: short("1/2C"), behind: 1, hole: Some(hole) };
+    assert_eq!(chosen.gap, Some(gap));
+}
+
+#[test]
 fn an_incomplete_segment_that_cannot_be_read_matters_to_whoever_needs_more_than_was_read() {
     let read = with_partial(wal(&["1/2A", "1/2B", "1/2C"], &[]), "1/2D", "0/2D000600");
     let unread = AvailableWal { unread: [short("1/2D")].into_iter().collect(), ..read };
