@@ -129,7 +129,8 @@ fn a_chain_of_a_standby_goes_on_over_its_promotion() {
             primary.sql(&format!("UPDATE t SET md5 = '{word}' WHERE n % 5000 = length('{word}')"));
             primary.sql("CHECKPOINT");
             primary.wait_for_standby(&standby);
-            tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+            let said = tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+            assert!(!said.stderr.contains("is not known"), "{said}");
         }
         // At the end of a segment the server finds the summaries of the new timeline incomplete.
         primary.sql("INSERT INTO t VALUES (0, 'in the middle of a segment')");
@@ -138,7 +139,9 @@ fn a_chain_of_a_standby_goes_on_over_its_promotion() {
         standby.wait_until_writable();
         tapster.write_server("main", &source);
         standby.sql("UPDATE t SET md5 = 'of its own' WHERE n % 7000 = 1");
-        tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+        // Over both timelines the summaries are found.
+        let said = tapster.ok(&[&["backup", "--wait"], &INCREMENTAL[1..]].concat());
+        assert!(!said.stderr.contains("is not known"), "{said}");
         let expected = standby.checksums();
         let restored = tapster.restore(major, "restored", &["main", "latest"]);
         restored.wait_until_writable();

@@ -31,6 +31,7 @@ mod receiving;
 mod backing_up;
 mod damaged_pages;
 mod chains;
+mod limits;
 mod incrementals;
 mod failover;
 mod receive_wal;

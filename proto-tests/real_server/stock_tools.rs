@@ -167,6 +167,17 @@ fn assert_same_files(
     assert!(compared > 900, "only {compared} files compared");
 }
 
+/// The folder of what PostgreSQL's own program makes of stored backups, oldest first; `None` where
+/// it is not there.
+pub fn combine_by_stock_tools(tapster: &Tapster, major: u32, ids: &[String]) -> Option<PathBuf> {
+    let newest = ids.last().expect("a backup");
+    let left_out = "the result beside that of pg_combinebackup, file by file";
+    let program = stock_tool(major, "pg_combinebackup", left_out)?;
+    let base = tapster.server("main").join("base");
+    let backups: Vec<PathBuf> = ids.iter().map(|id| base.join(id)).collect();
+    Some(combined(program, &backups, &tapster.path().join(format!("stock {newest}"))))
+}
+
 /// What PostgreSQL's own program combines out of the same backups is the same, file for file, and
 /// its other program finds in the result what the manifest says.
 pub fn assert_as_stock_tools(
@@ -178,11 +189,7 @@ pub fn assert_as_stock_tools(
 ) {
     let newest = ids.last().expect("a backup");
     let manifest = format!("backup_manifest.{newest}");
-    let left_out = "the result beside that of pg_combinebackup, file by file";
-    if let Some(program) = stock_tool(major, "pg_combinebackup", left_out) {
-        let base = tapster.server("main").join("base");
-        let backups: Vec<PathBuf> = ids.iter().map(|id| base.join(id)).collect();
-        let stock = combined(program, &backups, &tapster.path().join(format!("stock {newest}")));
+    if let Some(stock) = combine_by_stock_tools(tapster, major, ids) {
         assert_same_files(&files(data), &files(&stock), &[&manifest], maps);
     }
     let left_out = "the restored directory against the manifest that came with it";

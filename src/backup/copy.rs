@@ -16,11 +16,11 @@ use super::run::{Backup, ClusterSize, Milestone, Tell};
 use super::session::{self, Session};
 use super::wal::OwnWal;
 use super::writer::{Stored, Writer};
-use super::{damage, verdict};
+use super::{damage, limits, verdict};
 use super::{places, record::Record};
 use crate::manifest::Algorithm;
 use crate::output::Progress;
-use crate::repository::{BackupExtra, BackupInfo};
+use crate::repository::{BackupExtra, BackupInfo, KnownLimits};
 use crate::service::{Shutdown, Urgency};
 use crate::wal::SegmentName;
 use crate::wire::{BaseBackupOptions, ManifestChecksum, ManifestOption, SqlState, WireError};
@@ -122,6 +122,11 @@ impl Backup<'_> {
             silence: self.plan.silence,
             pace: Pace::new(&self.plan.limits, &tablespaces, tokio::time::Instant::now()),
             as_it_comes: self.plan.form == Form::Archives(None),
+            limits: self.parent.as_ref().map(|parent| limits::Question {
+                plan: self.plan,
+                parent,
+                system: session.facts.system_identifier,
+            }),
         };
         let walsender = &mut session.walsender;
         let copied = reader::copy(walsender, stream, sender, manner, progress, &mut observe).await;
@@ -182,7 +187,12 @@ impl Backup<'_> {
         };
         let (disk, layout, id) = (self.plan.disk.as_ref(), &self.plan.layout, self.record.info.id);
         let damage = damage::judge(stored, &verdict, said, &rules)?;
-        BackupExtra::new(&stored.plain_lengths, damage.clone()).write(disk, layout, id)?;
+        let mut extra = BackupExtra::new(&stored.plain_lengths, damage.clone());
+        extra.limit_blocks = self.limits(stored)?;
+        extra.write(disk, layout, id)?;
+        if let Some(KnownLimits::Unknown(why)) = extra.limit_blocks {
+            tell(Milestone::LimitsUnknown(why));
+        }
         if let Some(damage) = damage {
             tell(Milestone::Damaged(damage));
         }
@@ -201,6 +211,19 @@ impl Backup<'_> {
         let ended = session::end_time(self.plan, session.begin_time, took).await;
         self.record.copied(span, verdict, took, ended)?;
         Ok(span)
+    }
+
+    /// Where files were cut off since the parent, to be put on record.
+    fn limits(&self, stored: &Stored) -> Result<Option<KnownLimits>, BackupError> {
+        let limits = stored.members.limits.as_ref();
+        let Some((parent, limits)) = self.parent.as_ref().zip(limits) else { return Ok(None) };
+        if let Some(lost) = limits.lost() {
+            return Err(BackupError::LeftOut { id: parent.info.id, lost: lost.clone() });
+        }
+        Ok(Some(match limits.files() {
+            Ok(files) => KnownLimits::Files(files.clone()),
+            Err(why) => KnownLimits::Unknown(why.to_owned()),
+        }))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::conninfo::ConninfoError;
 use crate::disk::{DiskError, LockError};
 use crate::manifest::ManifestError;
 use crate::net::NetError;
-use crate::pages::DamagedPages;
+use crate::pages::{DamagedPages, LostBlocks};
 use crate::receive::ReceiveError;
 use crate::repository::{BackupId, RepositoryError};
 use crate::tar::TarError;
@@ -152,6 +152,17 @@ pub enum BackupError {
         /// What it says.
         source: Box<NetError>,
     },
+    /// It has read its WAL summaries out of order, see [`LostBlocks`].
+    #[error(
+        "the server has left out {} page(s) that were written since backup {id}: the first is block \
+         {} of {:?}", lost.count, lost.block, lost.path
+    )]
+    LeftOut {
+        /// The parent.
+        id: BackupId,
+        /// What is missing.
+        lost: LostBlocks,
+    },
     /// What came builds on something else.
     #[error("the server was to continue backup {id}, but its label says {}", continued(.found))]
     OtherParent {
@@ -282,6 +293,11 @@ impl BackupError {
             BackupError::NotContinued { .. } => Some(
                 "take a full backup; keep summarize_wal on, and wal_summary_keep_time longer than \
                  the time between two backups"
+                    .to_owned(),
+            ),
+            BackupError::LeftOut { .. } => Some(
+                "take a full backup: when a table has shrunk and grown again, a server may mistake \
+                 the order of that, and its incremental backup lacks rows"
                     .to_owned(),
             ),
             BackupError::Damaged { pages, .. } if pages.has_broken_files() => {

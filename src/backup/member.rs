@@ -2,7 +2,7 @@
 //! The members of the archives as they pass: summed up, and two of them kept.
 
 use crate::manifest::{Algorithm, FileTable, Hasher};
-use crate::pages::{PageChecker, PagedFile};
+use crate::pages::{LimitBlocks, PageChecker, PagedFile};
 use crate::tar::{Member, MemberKind, MemberPath};
 
 /// What is known of the members that have passed.
@@ -17,6 +17,8 @@ pub(super) struct Members {
     pub(super) control: Option<Vec<u8>>,
     /// Looks at the pages of relations.
     pub(super) pages: PageChecker,
+    /// Of an incremental backup: where relations were cut off since its parent.
+    pub(super) limits: Option<Box<LimitBlocks>>,
     open: Option<OpenMember>,
 }
 
@@ -37,7 +39,7 @@ impl Members {
     /// None so far; files are to be summed up with `algorithm`.
     pub(super) fn new(algorithm: Algorithm, pages: PageChecker) -> Members {
         let files = FileTable::new();
-        Members { algorithm, files, label: None, control: None, pages, open: None }
+        Members { algorithm, files, label: None, control: None, pages, limits: None, open: None }
     }
 
     /// Everything that is known, which is then no longer here.
@@ -83,7 +85,11 @@ impl Members {
     pub(super) fn end(&mut self, prefix: &[u8]) {
         let Some(open) = self.open.take() else { return };
         let path = open.path.as_bytes();
-        self.pages.end([prefix, path]);
+        if let Some(header) = self.pages.end([prefix, path])
+            && let Some(limits) = &mut self.limits
+        {
+            limits.note([prefix, path], &header);
+        }
         self.files.push_passed([prefix, path], open.size, self.algorithm, open.hasher.finish());
         match open.kept {
             Some(kept) if path == LABEL => self.label = Some(kept),

@@ -35,6 +35,7 @@ mod segments;
 mod session;
 mod hold;
 mod parent;
+mod limits;
 mod copy;
 mod secure;
 mod run;

@@ -21,6 +21,8 @@ use crate::wire::ServerVersion;
 #[derive(Debug)]
 pub(super) struct Parent {
     pub(super) info: BackupInfo,
+    /// Of the server's timeline.
+    pub(super) history: TimelineHistory,
     /// To be sent to the server.
     manifest: PathBuf,
 }
@@ -165,7 +167,7 @@ pub(super) async fn find(
     let history = session.history(current).await?;
     judge(&info, &catalog, system, &history)?;
     let manifest = check_manifest(plan.disk.as_ref(), &plan.layout, info.id, system)?;
-    Ok(Parent { info, manifest })
+    Ok(Parent { info, history, manifest })
 }
 
 fn judge(

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::errand::Errand;
+use crate::pages::LimitBlocks;
 use crate::wal::Lsn;
 
 /// What the writer is asked for, in order.
@@ -19,6 +20,8 @@ use crate::wal::Lsn;
 pub(super) enum Job {
     /// The backup begins here in the WAL. Comes before everything else.
     Start(Lsn),
+    /// Where relations were cut off since the parent of an incremental backup. Comes next.
+    Limits(Box<LimitBlocks>),
     /// An archive begins.
     Archive {
         /// `base.tar` or `<oid>.tar`.
@@ -40,7 +43,11 @@ impl Job {
     fn weight(&self) -> usize {
         match self {
             Job::Data(bytes) | Job::Manifest(bytes) => bytes.len() + JOB_BYTES,
-            Job::Start(_) | Job::Archive { .. } | Job::ArchiveEnd | Job::Errand(_) => JOB_BYTES,
+            Job::Start(_)
+            | Job::Limits(_)
+            | Job::Archive { .. }
+            | Job::ArchiveEnd
+            | Job::Errand(_) => JOB_BYTES,
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::errand::{self, Conversation, Found, Loan};
 use super::error::BackupError;
+use super::limits;
 use super::pace::{self, Pace};
 use super::queue::{Job, QueueSender, WriterGone};
 use crate::net::{Lend, NetError, Walsender};
@@ -77,13 +78,15 @@ const READ_MIN: usize = 16 << 10;
 
 /// How a copy is to go.
 #[derive(Debug)]
-pub(super) struct Manner {
+pub(super) struct Manner<'a> {
     /// A server that has begun to send and then says nothing for so long is given up.
     pub(super) silence: Duration,
     /// How fast it may come.
     pub(super) pace: Pace,
     /// Whether archives are stored as they come: then the writer may read them for itself.
     pub(super) as_it_comes: bool,
+    /// Of an incremental backup: what to ask the server when it has said where the copy begins.
+    pub(super) limits: Option<limits::Question<'a>>,
 }
 
 /// Reads until the server vouches for the backup. `None` when the writer ended first: it has
@@ -92,7 +95,7 @@ pub(super) async fn copy(
     session: &mut Walsender,
     mut stream: BackupStream,
     queue: QueueSender,
-    manner: Manner,
+    manner: Manner<'_>,
     progress: &dyn Progress,
     observe: Observer<'_>,
 ) -> Result<Option<Span>, BackupError> {
@@ -136,7 +139,7 @@ struct Reading<'a> {
     session: &'a mut Walsender,
     stream: &'a mut BackupStream,
     queue: QueueSender,
-    manner: Manner,
+    manner: Manner<'a>,
     progress: &'a dyn Progress,
     observe: Observer<'a>,
     buffers: Buffers,
@@ -194,12 +197,16 @@ impl Reading<'_> {
                 self.is_in_archive = false;
                 self.queue.push(Job::ArchiveEnd).await?;
             }
-            event => {
-                if let BackupEvent::Start { lsn, .. } = event {
-                    self.queue.push(Job::Start(lsn)).await?;
+            BackupEvent::Start { lsn, timeline } => {
+                self.queue.push(Job::Start(lsn)).await?;
+                self.open.handle(event, self.observe)?;
+                if let Some(question) = self.manner.limits.take() {
+                    // Before the first file comes; the server waits as long with the rest.
+                    let limits = question.ask(Position { lsn, timeline }).await;
+                    self.queue.push(Job::Limits(Box::new(limits))).await?;
                 }
-                return self.open.handle(event, self.observe);
             }
+            event => return self.open.handle(event, self.observe),
         }
         Ok(None)
     }

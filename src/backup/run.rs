@@ -149,6 +149,9 @@ pub enum Milestone {
     },
     /// The copy holds pages that are damaged on the server, or may be; this is on record.
     Damaged(KnownDamage),
+    /// Of an incremental backup: nobody knows where relations were cut off since its parent, for
+    /// this reason.
+    LimitsUnknown(String),
     /// The copy came as a whole and is not good; its files are kept here.
     Kept(PathBuf),
     /// The server has no backup before this one.

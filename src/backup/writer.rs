@@ -106,6 +106,7 @@ impl Writer {
                     }
                 }
                 Job::Start(lsn) => self.members.pages.start(lsn),
+                Job::Limits(limits) => self.members.limits = Some(limits),
                 Job::Archive { name, tablespace } => self.begin(name, tablespace)?,
                 Job::ArchiveEnd => self.end()?,
                 Job::Manifest(bytes) => self.take_manifest(bytes)?,

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Outcome, Site, catalog, named_backup, standings};
 use crate::output::{Failure, Reporter, show_backup};
-use crate::repository::{KnownDamage, ServerLayout};
+use crate::repository::{KnownDamage, KnownLimits, ServerLayout};
 
 /// Arguments of `show-backup`.
 #[derive(Args, Clone, Debug)]
@@ -33,6 +33,13 @@ pub fn run(args: &ShowBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
         .map_err(|error| Failure::of(&error).hint(error.hint()))?;
     if let Some(damage) = damage {
         out.warning(format_args!("the backup holds damage of its cluster: {damage}"));
+    }
+    let unknown = KnownLimits::why_unknown(site.disk.as_ref(), &layout, backup)
+        .map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    if let Some(why) = unknown {
+        out.warning(format_args!(
+            "it is not known where tables were cut off since the parent of this backup: {why}"
+        ));
     }
     Ok(0)
 }

@@ -42,6 +42,11 @@ pub fn milestone(out: &mut Reporter, server: &ServerName, milestone: &Milestone)
         Milestone::Damaged(damage) => {
             out.warning(format_args!("The backup holds damage of its cluster: {damage}"));
         }
+        Milestone::LimitsUnknown(why) => out.warning(format_args!(
+            "It is not known where tables were cut off since the parent of this backup ({why}). \
+             Where one has become longer again, deleted rows may come back, or new ones be missing, \
+             when the backup is restored; a full backup has no such gap"
+        )),
         Milestone::Kept(directory) => out.warning(format_args!(
             "The files of the failed backup are kept in {} until the next one is complete",
             directory.display()

@@ -127,9 +127,9 @@ impl PageChecker {
         self.filled = rest.len();
     }
 
-    /// The file is complete, and this is its path, in two parts.
-    pub fn end(&mut self, path: [&[u8]; 2]) {
-        let Some(open) = self.open.take() else { return };
+    /// The file is complete, and this is its path, in two parts. The head of an incremental one.
+    pub fn end(&mut self, path: [&[u8]; 2]) -> Option<IncrementalHeader> {
+        let open = self.open.take()?;
         let found = open.length;
         let cut = match &open.state {
             State::Header(parser) => Some(IncrementalError::Cut(parser.taken())),
@@ -142,6 +142,10 @@ impl PageChecker {
         self.found.extend(cut.map(Damage::Incremental));
         for damage in self.found.drain(..) {
             self.damaged.add(path, damage);
+        }
+        match open.state {
+            State::Blocks { header, .. } => Some(header),
+            _ => None,
         }
     }
 

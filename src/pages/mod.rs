@@ -12,6 +12,7 @@ mod damage;
 mod checker;
 mod blocks;
 mod file_plan;
+mod limit_blocks;
 
 pub use blocks::{Blocks, Piece};
 pub use checker::PageChecker;
@@ -19,6 +20,7 @@ pub use checksum::page_checksum;
 pub use damage::{DAMAGE_SHOWN, Damage, DamagedFile, DamagedPages};
 pub use file_plan::FilePlan;
 pub use incremental::{HeaderParser, IncrementalError, IncrementalHeader};
+pub use limit_blocks::{LimitBlocks, LostBlocks, RelationFork, WrittenBehind};
 pub use paged_file::{Fork, INCREMENTAL, PagedFile};
 
 /// Bytes of a page (`BLCKSZ`): a power of two from 1024 to 32768, and 8192 nearly always.

@@ -15,7 +15,7 @@ pub struct PagedFile {
 }
 
 /// A fork of a relation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Fork {
     /// Its content.
     Main,

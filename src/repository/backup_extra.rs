@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::layout::FILE_MODE;
-use super::{BackupId, KnownDamage, RepositoryError, ServerLayout};
+use super::{BackupId, KnownDamage, KnownLimits, RepositoryError, ServerLayout};
 use crate::disk::{self, Disk, durable};
 
 /// The file's content.
@@ -23,15 +23,20 @@ pub struct BackupExtra {
     /// not take a record that it cannot understand for none.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub damaged_pages: Option<KnownDamage>,
+    /// Of an incremental backup: what older ones may not add to its files; read by
+    /// [`KnownLimits::read`].
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub limit_blocks: Option<KnownLimits>,
 }
 
-/// A backup has an archive for each tablespace, and there are not many.
+/// A backup has an archive for each tablespace, and there are not many; the limits are bounded.
 const BYTES_MAX: u64 = 16 << 20;
 
 impl BackupExtra {
     /// Knows the lengths of these archives, and this damage.
     pub fn new(lengths: &[(String, u64)], damaged_pages: Option<KnownDamage>) -> BackupExtra {
-        BackupExtra { plain_lengths: lengths.iter().cloned().collect(), damaged_pages }
+        let plain_lengths = lengths.iter().cloned().collect();
+        BackupExtra { plain_lengths, damaged_pages, limit_blocks: None }
     }
 
     /// What is known; nothing where the file is not there or cannot be understood.

@@ -2,9 +2,9 @@
 //!
 //! Paths ([`ServerLayout`]), metadata of backups ([`BackupInfo`]), the list of archived WAL
 //! ([`xlogdb`]) and the identity of the cluster ([`Identity`]); beside them, in files of our own,
-//! lost WAL ([`Holes`]), what each segment holds ([`wal_facts`]) and damage that a backup has brought
-//! along ([`KnownDamage`]). What these facts mean
-//! together is for `catalog` to say.
+//! lost WAL ([`Holes`]), what each segment holds ([`wal_facts`]), damage that a backup has brought
+//! along ([`KnownDamage`]) and where relations were cut off before it ([`KnownLimits`]). What these
+//! facts mean together is for `catalog` to say.
 
 pub mod python;
 pub mod rebuild;
@@ -14,6 +14,7 @@ pub mod wal_facts;
 pub mod label;
 mod holes;
 mod known_damage;
+mod known_limits;
 mod state_file;
 mod stored_manifest;
 mod backup_extra;
@@ -39,6 +40,7 @@ pub use backup_info::{
 pub use holes::{Hole, HoleCause, Holes};
 pub use identity::Identity;
 pub use known_damage::{KnownDamage, KnownPage};
+pub use known_limits::KnownLimits;
 pub use layout::{DATA_MODE, DIRECTORY_MODE, FILE_MODE, Lock, ServerLayout};
 pub use locks::clear_locks;
 pub use stored_manifest::StoredManifest;

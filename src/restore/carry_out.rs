@@ -10,11 +10,12 @@ use crate::disk::Disk;
 use crate::manifest::Manifest;
 use crate::output::{Progress, one_line};
 use crate::repository::{
-    BackupId, BackupInfo, BackupMode, KnownDamage, ServerLayout, StoredManifest, label,
+    BackupId, BackupInfo, BackupMode, KnownDamage, KnownLimits, ServerLayout, StoredManifest, label,
 };
 use crate::wal::ControlFile;
 use crate::wire::ServerVersion;
 
+use super::carry_out_chain;
 use super::chain;
 use super::check::ManifestCheck;
 use super::combine::Combiner;
@@ -128,6 +129,7 @@ pub fn restore(
         // No reason to keep anybody from the backup itself.
         Err(error) => observer.warning(&one_line(&error)),
     }
+    carry_out_chain::warn_of_unknown_limits(job, observer)?;
     // What cannot be read is found out before anything is written.
     let mut sources = Sources::find(job, &plan)?;
     shelf.check(&plan.wal, &identity)?;
@@ -183,6 +185,10 @@ impl<'j> Work<'_, 'j> {
         let oldest = versions.min().map(ServerVersion::from_number);
         let mut combiner = oldest.map(|oldest| Combiner::new(oldest.min(self.plan.backup.version)));
         let newest = &self.sources.newest;
+        if let Some(combiner) = &mut combiner {
+            combiner.limits =
+                Some(KnownLimits::read(self.job.repository, self.job.layout, newest.id)?);
+        }
         let (checking, combining) = (check.as_mut(), combiner.as_mut());
         let control_file =
             self.unpack_one(tree, Origin::Main, &newest.main, checking, combining)?;

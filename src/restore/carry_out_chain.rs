@@ -3,10 +3,10 @@
 
 use crate::manifest::{Algorithm, Hasher, Manifest, ManifestFile, ManifestWriter};
 use crate::pages::{PageChecker, PagedFile};
-use crate::repository::StoredManifest;
+use crate::repository::{KnownLimits, StoredManifest};
 use crate::wal::ControlFile;
 
-use super::carry_out::Work;
+use super::carry_out::{Job, Observer, Work};
 use super::check::{ManifestCheck, mismatch};
 use super::combine::{CombinedFile, Combiner, LAYOUT, place, without_prefix};
 use super::error::RestoreError;
@@ -19,6 +19,27 @@ use super::unpack::{Origin, stays_behind};
 const READ_BYTES: usize = 1 << 20;
 /// Of a manifest, before it is written.
 const TEXT_BYTES: usize = 256 << 10;
+
+/// What a chain may get wrong because nobody knows where its relations were cut off.
+pub(super) fn warn_of_unknown_limits(
+    job: &Job<'_>,
+    observer: &mut dyn Observer,
+) -> Result<(), RestoreError> {
+    let mut unknown = Vec::new();
+    for info in [job.info].into_iter().chain(job.ancestors) {
+        let why = KnownLimits::why_unknown(job.repository, job.layout, info)?;
+        unknown.extend(why.map(|why| format!("{} ({why})", info.id)));
+    }
+    if !unknown.is_empty() {
+        observer.warning(&format!(
+            "it is not known where tables were cut off before incremental backup(s) {}: where one \
+             became longer again before the same backup, deleted rows may come back, or new ones be \
+             missing; a full backup has no such gap",
+            unknown.join(", ")
+        ));
+    }
+    Ok(())
+}
 
 impl<'j> Work<'_, 'j> {
     /// Reads the older backups, newer ones first, until nothing is missing. Writes the manifest
@@ -78,6 +99,7 @@ impl<'j> Work<'_, 'j> {
             let backup = backup.id.to_string();
             return Err(RestoreError::PartInFull { name, backup });
         }
+        combining.combiner.limits = Some(KnownLimits::read(disk, self.job.layout, backup.id)?);
         let mut check = ManifestCheck::new(manifest);
         let main = (Origin::Main, &backup.main);
         let spaces = backup.tablespaces.iter();

@@ -13,6 +13,7 @@ use crate::manifest::{Algorithm, Checksum};
 use crate::pages::{
     FilePlan, Fork, INCREMENTAL, IncrementalError, PageLayout, PageSize, PagedFile,
 };
+use crate::repository::KnownLimits;
 use crate::wire::ServerVersion;
 
 use super::error::RestoreError;
@@ -36,6 +37,8 @@ pub struct Combiner {
     /// index-only scans would believe them. They become empty, which says nothing, and the next
     /// VACUUM makes them anew.
     pub distrusts_visibility: bool,
+    /// Where files of the backup that is being read were cut off since its parent.
+    pub limits: Option<KnownLimits>,
 }
 
 /// A file that has come incrementally.
@@ -82,14 +85,20 @@ impl Combiner {
     /// Combines what `version` has sent; that of the oldest server that was backed up.
     pub fn new(version: ServerVersion) -> Combiner {
         let distrusts_visibility = !version.summarizes_visibility_maps();
-        let (files, checksums, label) = (Vec::new(), Vec::new(), None);
-        Combiner { files, checksums, label, distrusts_visibility }
+        let (files, checksums, label, limits) = (Vec::new(), Vec::new(), None, None);
+        Combiner { files, checksums, label, distrusts_visibility, limits }
     }
 
     /// Whether a file of the result is to be empty.
     pub fn empties(&self, listed: &InnerPath) -> bool {
         let fork = PagedFile::at(listed.as_bytes()).map(|file| file.fork);
         self.distrusts_visibility && fork == Some(Fork::Visibility)
+    }
+
+    /// From which block on older backups have nothing to give to a file of the backup that is being
+    /// read, by the name of the whole file.
+    pub fn limit(&self, name: &InnerPath) -> Option<u32> {
+        self.limits.as_ref()?.of(name.as_bytes())
     }
 
     /// Adds a file of the newest backup.

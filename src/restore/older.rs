@@ -43,8 +43,10 @@ struct OpenBlocks {
     plan: FilePlan,
     blocks: Blocks,
     incremental: bool,
-    /// Where the file ended, in blocks, as an incremental one says.
+    /// Where the file ended or was cut off before, in blocks, as an incremental one and its
+    /// record say.
     end: Option<u32>,
+    limit: u32,
     /// The result is this file as it is.
     exactly: bool,
     hasher: Option<Hasher>,
@@ -76,6 +78,7 @@ impl<'t, 'd> Older<'t, 'd> {
         let incremental = stripped.is_some();
         let part = if incremental { Some(listed.clone()) } else { with_prefix(&listed) };
         let Some(at) = part.and_then(|part| self.newest.index(&part)) else { return Ok(None) };
+        let limit = stripped.as_ref().and_then(|name| self.combiner.limit(name));
         let Some((origin, name)) = place(stripped.as_ref().unwrap_or(&listed)) else {
             return Ok(None);
         };
@@ -90,6 +93,7 @@ impl<'t, 'd> Older<'t, 'd> {
             hasher: self.check.begin(&listed, size)?,
             file: tree.open(&name)?,
             blocks: Blocks::new(LAYOUT, incremental),
+            limit: limit.unwrap_or(u32::MAX),
             listed,
             at,
             plan,
@@ -162,13 +166,14 @@ impl Members for Older<'_, '_> {
                 Ok(())
             }
             Some(Open::Blocks(open)) => {
-                let OpenBlocks { plan, blocks, hasher, file, listed, end, .. } = open.as_mut();
+                let OpenBlocks { plan, blocks, hasher, file, listed, end, limit, .. } =
+                    open.as_mut();
                 if let Some(hasher) = hasher {
                     hasher.update(bytes);
                 }
                 let filled = blocks.push(bytes, &mut |piece| match piece {
                     Piece::Header(header) => {
-                        *end = Some(header.truncation_blocks);
+                        *end = Some(header.truncation_blocks.min(*limit));
                         Ok(())
                     }
                     Piece::Run { first, bytes } => fill(file.as_ref(), plan, first, bytes),

@@ -104,6 +104,8 @@ struct Incremental {
     /// Nothing of it is believed, see [`Combiner::empties`].
     empty: bool,
     plan: Option<FilePlan>,
+    /// From this block on nothing is taken from older backups.
+    limit: u32,
     /// Of the result, in blocks.
     length: u32,
 }
@@ -146,7 +148,9 @@ impl<'t, 'd> Unpacker<'t, 'd> {
         let name = InnerPath::parse(&result.as_bytes()[prefix..])?;
         let empty = self.combiner.as_ref().is_some_and(|combiner| combiner.empties(&result));
         let blocks = Blocks::new(LAYOUT, true);
-        Ok(Some(Box::new(Incremental { name, blocks, empty, plan: None, length: 0 })))
+        let limit = self.combiner.as_ref().and_then(|combiner| combiner.limit(&result));
+        let (limit, plan, length) = (limit.unwrap_or(u32::MAX), None, 0);
+        Ok(Some(Box::new(Incremental { name, blocks, empty, plan, limit, length })))
     }
 
     fn end_of_incremental(
@@ -309,13 +313,16 @@ impl Incremental {
     /// Puts what has come in its place. The file gets its final length before its first block.
     fn place(&mut self, file: &mut TreeFile, bytes: &[u8]) -> Result<(), Fault> {
         let page = LAYOUT.page_size.bytes() as u64;
-        let (plan, length, empty) = (&mut self.plan, &mut self.length, self.empty);
+        let (limit, empty) = (self.limit, self.empty);
+        let (plan, length) = (&mut self.plan, &mut self.length);
         self.blocks.push(bytes, &mut |piece| {
             match piece {
                 _ if empty => {}
                 Piece::Header(header) => {
                     *length = header.result_blocks();
-                    *plan = Some(FilePlan::new(header));
+                    let mut missing = FilePlan::new(header);
+                    missing.end_at(limit);
+                    *plan = Some(missing);
                     file.pad_to(u64::from(*length) * page)?;
                 }
                 Piece::Run { first, bytes } => file.write_within(bytes, u64::from(first) * page)?,

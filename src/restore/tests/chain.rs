@@ -203,6 +203,61 @@ fn a_chain_comes_back_as_one_backup() {
     assert_eq!(disk.bytes(&restored(MARKER)), None);
 }
 
+/// The blocks of the table that a restore makes when this is on record of the middle and of the
+/// newest backup, and its warnings of what is not on record.
+fn with_limits(records: [Option<&str>; 2]) -> (Vec<u8>, Vec<String>) {
+    let chain = Chain::new();
+    let disk = chain.disk();
+    for (backup, record) in [&chain.older[1], &chain.newest].into_iter().zip(records) {
+        if let Some(text) = record {
+            disk.put(&backup.layout().backup_extra(backup.info.id), text.as_bytes());
+        }
+    }
+    let mut witness = Witness::default();
+    chain.newest.restore_to(&disk, Goal::default(), &mut witness).expect("restored");
+    witness.warnings.retain(|warning| warning.contains("is not known"));
+    (disk.bytes(&restored(TABLE)).expect("the table"), witness.warnings)
+}
+
+#[test]
+fn from_a_limit_on_nothing_comes_from_backups_before_the_one_that_knows_it() {
+    let none = r#"{"limit_blocks": {"files": {}}}"#;
+    let at = |limit: u32| format!(r#"{{"limit_blocks": {{"files": {{"{TABLE}": {limit}}}}}}}"#);
+    let zeros = || vec![0; PAGE];
+    let whole = pages(&[(0, 0), (1, 1), (2, 2), (0, 3)]);
+    assert_eq!(with_limits([Some(none), Some(none)]), (whole.clone(), vec![]));
+    // What the backup itself brings, and what is newer, stands behind the limit as before it.
+    let newest = [page(0, 0), zeros(), page(2, 2), zeros()].concat();
+    assert_eq!(with_limits([Some(none), Some(&at(1))]), (newest, vec![]));
+    let middle = [page(0, 0), page(1, 1), page(2, 2), zeros()].concat();
+    assert_eq!(with_limits([Some(&at(1)), Some(none)]), (middle.clone(), vec![]));
+    assert_eq!(with_limits([Some(&at(3)), Some(&at(3))]).0, middle);
+    for limit in [4, u32::MAX] {
+        assert_eq!(with_limits([Some(&at(limit)), Some(&at(limit))]), (whole.clone(), vec![]));
+    }
+}
+
+#[test]
+fn a_chain_whose_limits_are_not_on_record_is_restored_with_one_warning_that_names_its_backups() {
+    let none = r#"{"limit_blocks": {"files": {}}}"#;
+    let unknown = r#"{"limit_blocks": {"unknown": "permission denied"}}"#;
+    let [middle, newest] = ["20261123T062541", "20261123T062542"];
+    for (records, named) in [
+        ([None, None], vec![middle, newest]),
+        ([Some(none), Some(unknown)], vec![newest, "permission denied"]),
+        ([Some("{\"limit"), Some(none)], vec![middle]),
+    ] {
+        let (table, warnings) = with_limits(records);
+        assert_eq!(table, pages(&[(0, 0), (1, 1), (2, 2), (0, 3)]));
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        for name in [middle, newest, "permission denied"] {
+            let says = warnings[0].contains(&format!("{name} ("))
+                || warnings[0].contains(&format!("({name})"));
+            assert_eq!(says, named.contains(&name), "{name}: {warnings:?}");
+        }
+    }
+}
+
 #[test]
 fn an_error_of_the_disk_at_any_call_of_a_chain_leaves_a_cluster_or_nothing_like_one() {
     let chain = Chain::new();
