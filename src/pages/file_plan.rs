@@ -8,7 +8,8 @@
 //! Each older incremental file also says how long the file was, and what lay behind its end then is
 //! not taken from before it: a block that is there again and that no newer backup brings was added
 //! as zeros, of which WAL says nothing (`COPY` adds more pages than it fills). An even older backup
-//! has at that place what was cut off. `pg_combinebackup` takes it, and deleted rows are back.
+//! has at that place what was cut off. `pg_combinebackup` takes it, and deleted rows are back. Where
+//! a file was cut off between two neighbouring backups, [`super::LimitBlocks`] tells it.
 
 use super::IncrementalHeader;
 

@@ -225,15 +225,20 @@ fn from_a_limit_on_nothing_comes_from_backups_before_the_one_that_knows_it() {
     let at = |limit: u32| format!(r#"{{"limit_blocks": {{"files": {{"{TABLE}": {limit}}}}}}}"#);
     let zeros = || vec![0; PAGE];
     let whole = pages(&[(0, 0), (1, 1), (2, 2), (0, 3)]);
-    assert_eq!(with_limits([Some(none), Some(none)]), (whole.clone(), vec![]));
-    // What the backup itself brings, and what is newer, stands behind the limit as before it.
     let newest = [page(0, 0), zeros(), page(2, 2), zeros()].concat();
-    assert_eq!(with_limits([Some(none), Some(&at(1))]), (newest, vec![]));
     let middle = [page(0, 0), page(1, 1), page(2, 2), zeros()].concat();
-    assert_eq!(with_limits([Some(&at(1)), Some(none)]), (middle.clone(), vec![]));
-    assert_eq!(with_limits([Some(&at(3)), Some(&at(3))]).0, middle);
-    for limit in [4, u32::MAX] {
-        assert_eq!(with_limits([Some(&at(limit)), Some(&at(limit))]), (whole.clone(), vec![]));
+    for (records, expected) in [
+        ([none, none], &whole),
+        // What the backup itself brings, and what is newer, stands behind the limit as before it.
+        ([none, &at(1)], &newest),
+        ([&at(1), none], &middle),
+        ([&at(3), &at(3)], &middle),
+        ([&at(4), &at(4)], &whole),
+        ([&at(u32::MAX), &at(u32::MAX)], &whole),
+    ] {
+        let (table, warnings) = with_limits(records.map(Some));
+        assert!(table == *expected, "{records:?}");
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 }
 
@@ -248,7 +253,7 @@ fn a_chain_whose_limits_are_not_on_record_is_restored_with_one_warning_that_name
         ([Some("{\"limit"), Some(none)], vec![middle]),
     ] {
         let (table, warnings) = with_limits(records);
-        assert_eq!(table, pages(&[(0, 0), (1, 1), (2, 2), (0, 3)]));
+        assert!(table == pages(&[(0, 0), (1, 1), (2, 2), (0, 3)]), "{records:?}");
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         for name in [middle, newest, "permission denied"] {
             let says = warnings[0].contains(&format!("{name} ("))
