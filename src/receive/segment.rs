@@ -41,7 +41,7 @@ pub(super) struct OpenSegment {
     written: Lsn,
     /// Behind the last byte that is durable.
     flushed: Lsn,
-    /// Write-back has been asked for up to here.
+    /// Write-back has been asked for up to here, or was waited for.
     hinted: Lsn,
 }
 
@@ -177,6 +177,7 @@ impl OpenSegment {
         // pages of the cache, and then empties the cache of the device.
         self.file.file.sync_data().map_err(|error| self.named(error))?;
         self.flushed = self.written;
+        self.hinted = self.written;
         Ok(true)
     }
 

@@ -24,14 +24,31 @@ enum Heard {
     Nothing,
     /// Little enough to go on like this.
     Little,
-    /// As much as fits: reading and writing at the same time is better now.
+    /// A bulk load: reading and writing at the same time is better now.
     Much,
+}
+
+/// Tells a bulk load from commits that come in groups.
+#[derive(Clone, Copy, Debug, Default)]
+struct LongReads(u32);
+
+impl LongReads {
+    /// Takes note of a read into a buffer of `room` bytes. Whether it is of a bulk load.
+    fn add(&mut self, read: usize, room: usize) -> bool {
+        self.0 = if read >= LONG_READ { self.0 + 1 } else { 0 };
+        read == room || self.0 >= BULK
+    }
 }
 
 impl Conversation {
     /// Waits for the socket, and takes what it gives into the batch. `Break`: the reader has to
     /// go on.
-    fn listen(&mut self, scratch: &mut [u8], batch: &mut Batch) -> ControlFlow<(), Heard> {
+    fn listen(
+        &mut self,
+        scratch: &mut [u8],
+        long: &mut LongReads,
+        batch: &mut Batch,
+    ) -> ControlFlow<(), Heard> {
         let read = match self.socket.read(scratch) {
             Ok(0) => return self.leave(Found::Fault(Fault::Closed)),
             Ok(read) => read,
@@ -54,8 +71,11 @@ impl Conversation {
                 Err(error) => return self.leave(Found::Fault(Fault::Wire(error))),
             }
         }
-        let much = read == scratch.len();
-        ControlFlow::Continue(if much { Heard::Much } else { Heard::Little })
+        ControlFlow::Continue(if long.add(read, scratch.len()) {
+            Heard::Much
+        } else {
+            Heard::Little
+        })
     }
 
     fn leave<T>(&mut self, found: Found) -> ControlFlow<(), T> {
@@ -99,9 +119,10 @@ impl Writer {
         handover: &mut Option<&mut Handover>,
     ) -> Result<(), DiskError> {
         let mut scratch = vec![0; READ_BYTES];
+        let mut long = LongReads::default();
         let mut heard_at = Instant::now();
         loop {
-            let listened = conversation.listen(&mut scratch, self.batch());
+            let listened = conversation.listen(&mut scratch, &mut long, self.batch());
             if self.batch().left() > 0 {
                 heard_at = Instant::now();
                 if listened != ControlFlow::Continue(Heard::Little) {
@@ -152,7 +173,29 @@ impl Writer {
     }
 }
 
-/// More in one read than this is a bulk load.
-const READ_BYTES: usize = 64 << 10;
+/// What one read takes.
+const READ_BYTES: usize = 256 << 10;
+/// What commits that were flushed together seldom reach.
+const LONG_READ: usize = 64 << 10;
+/// So many long reads in a row are a bulk load: full pages behind a checkpoint are not.
+const BULK: u32 = 4;
 /// A server that has been quiet for so long needs no thread that waits for it.
 const IDLE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_group_of_commits_is_no_bulk_load_and_long_reads_in_a_row_are() {
+        let mut long = LongReads::default();
+        for _ in 0..100 {
+            assert!(!long.add(200 << 10, READ_BYTES) && !long.add(100 << 10, READ_BYTES));
+            assert!(!long.add(LONG_READ, READ_BYTES) && !long.add(LONG_READ - 1, READ_BYTES));
+        }
+        assert!(long.add(READ_BYTES, READ_BYTES), "more is waiting in the socket");
+        let mut long = LongReads::default();
+        let told: Vec<bool> = (0..4).map(|_| long.add(LONG_READ, READ_BYTES)).collect();
+        assert_eq!(told, [false, false, false, true]);
+    }
+}
