@@ -208,6 +208,11 @@ impl WalStream {
         self.received
     }
 
+    /// Whether the rest of a message is on its way: a server writes each in one go.
+    pub fn is_within_message(&self) -> bool {
+        self.reader.copy_left() > 0
+    }
+
     /// The largest position that the server has named as the end of its WAL.
     pub fn server_end(&self) -> Lsn {
         self.server_end

@@ -24,6 +24,9 @@ enum Heard {
     Nothing,
     /// Little enough to go on like this.
     Little,
+    /// The same, and the rest of a message is about to follow: no commit is flushed twice for a
+    /// message that came in two.
+    Part,
     /// A bulk load: reading and writing at the same time is better now.
     Much,
 }
@@ -37,6 +40,21 @@ impl LongReads {
     fn add(&mut self, read: usize, room: usize) -> bool {
         self.0 = if read >= LONG_READ { self.0 + 1 } else { 0 };
         read == room || self.0 >= BULK
+    }
+}
+
+/// How long the rest of a message is waited for before the first part is made durable.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest(Option<Instant>);
+
+impl Rest {
+    /// A read has ended within a message, or not. Whether to read on before anything else.
+    fn is_worth_waiting_for(&mut self, is_part: bool, now: Instant) -> bool {
+        let wait = is_part && now < *self.0.get_or_insert(now + REST);
+        if !wait {
+            self.0 = None;
+        }
+        wait
     }
 }
 
@@ -71,10 +89,10 @@ impl Conversation {
                 Err(error) => return self.leave(Found::Fault(Fault::Wire(error))),
             }
         }
-        ControlFlow::Continue(if long.add(read, scratch.len()) {
-            Heard::Much
-        } else {
-            Heard::Little
+        ControlFlow::Continue(match long.add(read, scratch.len()) {
+            true => Heard::Much,
+            false if self.stream.is_within_message() => Heard::Part,
+            false => Heard::Little,
         })
     }
 
@@ -119,13 +137,17 @@ impl Writer {
         handover: &mut Option<&mut Handover>,
     ) -> Result<(), DiskError> {
         let mut scratch = vec![0; READ_BYTES];
-        let mut long = LongReads::default();
+        let (mut long, mut rest) = (LongReads::default(), Rest::default());
         let mut heard_at = Instant::now();
         loop {
             let listened = conversation.listen(&mut scratch, &mut long, self.batch());
+            let is_part = listened == ControlFlow::Continue(Heard::Part);
+            if rest.is_worth_waiting_for(is_part, Instant::now()) && !self.batch().is_full() {
+                continue;
+            }
             if self.batch().left() > 0 {
                 heard_at = Instant::now();
-                if listened != ControlFlow::Continue(Heard::Little) {
+                if listened.is_break() || listened == ControlFlow::Continue(Heard::Much) {
                     counter.give_back(conversation);
                     return self.make_durable(queue);
                 }
@@ -179,12 +201,26 @@ const READ_BYTES: usize = 256 << 10;
 const LONG_READ: usize = 64 << 10;
 /// So many long reads in a row are a bulk load: full pages behind a checkpoint are not.
 const BULK: u32 = 4;
+/// A server writes a message in one go; one that does not is not to delay commits.
+const REST: Duration = Duration::from_millis(5);
 /// A server that has been quiet for so long needs no thread that waits for it.
 const IDLE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rest_of_a_message_is_waited_for_and_not_for_long_however_it_drips() {
+        let mut rest = Rest::default();
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(rest.is_worth_waiting_for(true, at(0)) && rest.is_worth_waiting_for(true, at(4)));
+        assert!(!rest.is_worth_waiting_for(false, at(4)), "it has come");
+        assert!(rest.is_worth_waiting_for(true, at(6)) && rest.is_worth_waiting_for(true, at(10)));
+        assert!(!rest.is_worth_waiting_for(true, at(11)), "it drips");
+        assert!(rest.is_worth_waiting_for(true, at(11)));
+    }
 
     #[test]
     fn a_large_group_of_commits_is_no_bulk_load_and_long_reads_in_a_row_are() {

@@ -181,6 +181,24 @@ async fn what_ends_a_stream_is_heard_by_that_thread_too_and_what_came_before_it_
 }
 
 #[tokio::test]
+async fn what_came_of_a_message_is_durable_although_its_rest_does_not_come() {
+    let mut scene = Scene::begin(8).await;
+    scene.stalled().await;
+    scene.disk.release();
+    scene.durable().await;
+    let frames = frames(scene.at, 1000, 0);
+    let (first, last) = frames.split_at(30 + 600);
+    scene.send(first).await;
+    scene.at += 600;
+    scene.durable().await;
+    scene.send(last).await;
+    scene.at += 400;
+    scene.durable().await;
+    scene.lever.send_replace(Urgency::Now);
+    scene.end().await.expect("left");
+}
+
+#[tokio::test]
 async fn a_bulk_load_and_a_change_of_mind_bring_the_conversation_back_and_lose_nothing() {
     let mut scene = Scene::begin(6).await;
     scene.stalled().await;
