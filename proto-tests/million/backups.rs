@@ -103,6 +103,10 @@ impl Backup {
         let data: PathBuf = layout().data(self.info.id);
         repository.put(data.join("base.tar"), self.archive());
         repository.put(data.join("backup_manifest"), self.manifest());
+        if self.info.parent_backup_id.is_some() {
+            let known = br#"{"limit_blocks": {"files": {}}}"#;
+            repository.small.put(&layout().backup_extra(self.info.id), known);
+        }
         let begin = self.info.begin_wal.expect("it has begun");
         let size = self.info.xlog_segment_size;
         let number = begin.number(size).expect("of that size").0;

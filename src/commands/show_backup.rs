@@ -34,9 +34,10 @@ pub fn run(args: &ShowBackupArgs, site: &Site, out: &mut Reporter) -> Outcome {
     if let Some(damage) = damage {
         out.warning(format_args!("the backup holds damage of its cluster: {damage}"));
     }
-    let unknown = KnownLimits::why_unknown(site.disk.as_ref(), &layout, backup)
+    // Where others took it, Barman's own output stays as it is: restore says what is not known.
+    let limits = KnownLimits::on_record(site.disk.as_ref(), &layout, backup.id)
         .map_err(|error| Failure::of(&error).hint(error.hint()))?;
-    if let Some(why) = unknown {
+    if let Some(KnownLimits::Unknown(why)) = limits {
         out.warning(format_args!(
             "it is not known where tables were cut off since the parent of this backup: {why}"
         ));

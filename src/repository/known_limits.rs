@@ -38,21 +38,37 @@ impl KnownLimits {
     ///
     /// # Errors
     /// The disk cannot be read.
+    pub fn on_record(
+        disk: &dyn Disk,
+        layout: &ServerLayout,
+        id: BackupId,
+    ) -> Result<Option<KnownLimits>, RepositoryError> {
+        let path = layout.backup_extra(id);
+        let bytes = match disk::read_file(disk, &path, BYTES_MAX) {
+            Err(error) if error.is_absent() => return Ok(None),
+            result => result?,
+        };
+        let file: Result<File, _> = serde_json::from_slice(&bytes);
+        Ok(match file {
+            Ok(file) => file.limit_blocks,
+            Err(_) => {
+                Some(KnownLimits::Unknown(format!("{} cannot be understood", path.display())))
+            }
+        })
+    }
+
+    /// The same for who has to know: without a record nothing is known.
+    ///
+    /// # Errors
+    /// Those of [`KnownLimits::on_record`].
     pub fn read(
         disk: &dyn Disk,
         layout: &ServerLayout,
         id: BackupId,
     ) -> Result<KnownLimits, RepositoryError> {
-        let path = layout.backup_extra(id);
-        let bytes = match disk::read_file(disk, &path, BYTES_MAX) {
-            Err(error) if error.is_absent() => return Ok(KnownLimits::nobody_asked()),
-            result => result?,
-        };
-        let file: Result<File, _> = serde_json::from_slice(&bytes);
-        Ok(match file {
-            Ok(file) => file.limit_blocks.unwrap_or_else(KnownLimits::nobody_asked),
-            Err(_) => KnownLimits::Unknown(format!("{} cannot be understood", path.display())),
-        })
+        let nobody =
+            || KnownLimits::Unknown("nobody asked the server when it was taken".to_owned());
+        Ok(KnownLimits::on_record(disk, layout, id)?.unwrap_or_else(nobody))
     }
 
     /// What is not known of a backup, as a sentence for who relies on it; `None` for a full one and
