@@ -66,9 +66,8 @@ impl KnownLimits {
         layout: &ServerLayout,
         id: BackupId,
     ) -> Result<KnownLimits, RepositoryError> {
-        let nobody =
-            || KnownLimits::Unknown("nobody asked the server when it was taken".to_owned());
-        Ok(KnownLimits::on_record(disk, layout, id)?.unwrap_or_else(nobody))
+        let known = KnownLimits::on_record(disk, layout, id)?;
+        Ok(known.unwrap_or_else(KnownLimits::nobody_asked))
     }
 
     /// What is not known of a backup, as a sentence for who relies on it; `None` for a full one and
