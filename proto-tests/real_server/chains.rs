@@ -8,7 +8,8 @@ use super::{Cluster, Stop, Tapster};
 
 const PAGE: usize = 8192;
 
-fn cluster(major: u32) -> Cluster {
+/// A cluster of which incremental backups can be taken, and whose tables nobody else touches.
+pub fn cluster(major: u32) -> Cluster {
     Cluster::builder(major)
         .setting("summarize_wal", "on")
         .setting("autovacuum", "off")
@@ -16,7 +17,8 @@ fn cluster(major: u32) -> Cluster {
         .start()
 }
 
-const INCREMENTAL: [&str; 4] = ["backup", "--incremental", "latest", "main"];
+/// The next backup of a chain.
+pub const INCREMENTAL: [&str; 4] = ["backup", "--incremental", "latest", "main"];
 
 /// `COPY` extends a table by more pages than it fills, and WAL says nothing of those that it does
 /// not fill. Where a link of the chain has seen the table end before them, the rows that an older

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use super::chains::{INCREMENTAL, cluster};
 use super::incrementals::{ids, info, key};
 use super::scratch::give_to_server;
 use super::stock_tools::combine_by_stock_tools;
@@ -14,17 +15,8 @@ use super::tables::assert_same_tables;
 use super::{Cluster, Tapster};
 
 const PAGE: usize = 8192;
-const INCREMENTAL: [&str; 4] = ["backup", "--incremental", "latest", "main"];
 /// What is said where the limits are not known.
 const UNKNOWN: &str = "is not known where tables were cut off";
-
-fn cluster(major: u32) -> Cluster {
-    Cluster::builder(major)
-        .setting("summarize_wal", "on")
-        .setting("autovacuum", "off")
-        .setting("wal_keep_size", "1GB")
-        .start()
-}
 
 /// A row of a table of these tests, about 15 of which fill a page.
 fn rows(first: u32, last: u32, letter: char) -> String {

@@ -48,9 +48,20 @@ impl BackupExtra {
         layout: &ServerLayout,
         id: BackupId,
     ) -> Result<BackupExtra, RepositoryError> {
+        let text = BackupExtra::text(disk, layout, id)?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default())
+    }
+
+    /// The file as it stands there, for who reads a part of it in a stricter way; `None` where
+    /// there is none.
+    pub(super) fn text(
+        disk: &dyn Disk,
+        layout: &ServerLayout,
+        id: BackupId,
+    ) -> Result<Option<Vec<u8>>, RepositoryError> {
         match disk::read_file(disk, &layout.backup_extra(id), BYTES_MAX) {
-            Err(error) if error.is_absent() => Ok(BackupExtra::default()),
-            result => Ok(serde_json::from_slice(&result?).unwrap_or_default()),
+            Err(error) if error.is_absent() => Ok(None),
+            result => Ok(Some(result?)),
         }
     }
 

@@ -9,8 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackupId, RepositoryError, ServerLayout};
-use crate::disk::{self, Disk};
+use super::{BackupExtra, BackupId, RepositoryError, ServerLayout};
+use crate::disk::Disk;
 use crate::pages::{Damage, DamagedPages};
 
 /// Damaged pages in a backup that was taken in spite of them.
@@ -42,9 +42,6 @@ struct File {
     damaged_pages: Option<KnownDamage>,
 }
 
-/// Far above what a thousand pages take.
-const BYTES_MAX: u64 = 16 << 20;
-
 impl KnownDamage {
     /// What was found, and what the server said.
     pub fn new(pages: &DamagedPages, server: Option<String>) -> KnownDamage {
@@ -63,12 +60,9 @@ impl KnownDamage {
         layout: &ServerLayout,
         id: BackupId,
     ) -> Result<Option<KnownDamage>, RepositoryError> {
+        let Some(text) = BackupExtra::text(disk, layout, id)? else { return Ok(None) };
+        let file: Result<File, _> = serde_json::from_slice(&text);
         let path = layout.backup_extra(id);
-        let bytes = match disk::read_file(disk, &path, BYTES_MAX) {
-            Err(error) if error.is_absent() => return Ok(None),
-            result => result?,
-        };
-        let file: Result<File, _> = serde_json::from_slice(&bytes);
         file.map(|file| file.damaged_pages).map_err(|_| RepositoryError::KnownDamage { path })
     }
 }
@@ -94,7 +88,6 @@ impl std::fmt::Display for KnownDamage {
 mod tests {
     use super::*;
     use crate::disk::ModelDisk;
-    use crate::repository::BackupExtra;
 
     #[test]
     fn damage_on_record_is_read_again_and_a_record_that_is_none_is_an_error() {

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackupId, BackupInfo, RepositoryError, ServerLayout};
-use crate::disk::{self, Disk};
+use super::{BackupExtra, BackupId, BackupInfo, RepositoryError, ServerLayout};
+use crate::disk::Disk;
 
 /// What is known of the limit blocks of an incremental backup.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -30,9 +30,6 @@ struct File {
     limit_blocks: Option<KnownLimits>,
 }
 
-/// Far above what the files take that `backup` keeps.
-const BYTES_MAX: u64 = 16 << 20;
-
 impl KnownLimits {
     /// What is on record of a backup. Of one that others have taken nothing is.
     ///
@@ -43,12 +40,9 @@ impl KnownLimits {
         layout: &ServerLayout,
         id: BackupId,
     ) -> Result<Option<KnownLimits>, RepositoryError> {
+        let Some(text) = BackupExtra::text(disk, layout, id)? else { return Ok(None) };
+        let file: Result<File, _> = serde_json::from_slice(&text);
         let path = layout.backup_extra(id);
-        let bytes = match disk::read_file(disk, &path, BYTES_MAX) {
-            Err(error) if error.is_absent() => return Ok(None),
-            result => result?,
-        };
-        let file: Result<File, _> = serde_json::from_slice(&bytes);
         Ok(match file {
             Ok(file) => file.limit_blocks,
             Err(_) => {
@@ -106,7 +100,6 @@ impl KnownLimits {
 mod tests {
     use super::*;
     use crate::disk::ModelDisk;
-    use crate::repository::BackupExtra;
 
     #[test]
     fn limits_on_record_are_read_again_and_whatever_else_stands_there_is_no_knowledge() {

@@ -78,6 +78,13 @@ impl Scene {
         }
     }
 
+    /// Commits until the writer's thread leads the conversation, and all of it is durable.
+    async fn lent(&mut self) {
+        self.stalled().await;
+        self.disk.release();
+        self.durable().await;
+    }
+
     /// The end of the stream, and what is stored of it.
     async fn end(self) -> Result<End, String> {
         let end = timeout(Duration::from_secs(30), self.ended).await.expect("it ends");
@@ -126,9 +133,7 @@ async fn a_server_is_answered_although_the_disk_of_the_thread_that_talks_to_it_s
     scene.disk.release();
     scene.durable().await;
     // And it goes on as before.
-    scene.stalled().await;
-    scene.disk.release();
-    scene.durable().await;
+    scene.lent().await;
     scene.lever.send_replace(Urgency::Now);
     scene.end().await.expect("left");
 }
@@ -154,9 +159,7 @@ async fn what_ends_a_stream_is_heard_by_that_thread_too_and_what_came_before_it_
     let error = [b"E\0\0\0\x19SFATAL\0C57P01\0Mgone\0\0".as_slice()].concat();
     for (seed, last) in [(3, vec![b'c', 0, 0, 0, 4]), (4, error), (5, Vec::new())] {
         let mut scene = Scene::begin(seed).await;
-        scene.stalled().await;
-        scene.disk.release();
-        scene.durable().await;
+        scene.lent().await;
         let mut bytes = frames(scene.at, 300, 0);
         scene.at += 300;
         bytes.extend(&last);
@@ -183,9 +186,7 @@ async fn what_ends_a_stream_is_heard_by_that_thread_too_and_what_came_before_it_
 #[tokio::test]
 async fn what_came_of_a_message_is_durable_although_its_rest_does_not_come() {
     let mut scene = Scene::begin(8).await;
-    scene.stalled().await;
-    scene.disk.release();
-    scene.durable().await;
+    scene.lent().await;
     let frames = frames(scene.at, 1000, 0);
     let (first, last) = frames.split_at(30 + 600);
     scene.send(first).await;
@@ -201,17 +202,13 @@ async fn what_came_of_a_message_is_durable_although_its_rest_does_not_come() {
 #[tokio::test]
 async fn a_bulk_load_and_a_change_of_mind_bring_the_conversation_back_and_lose_nothing() {
     let mut scene = Scene::begin(6).await;
-    scene.stalled().await;
-    scene.disk.release();
-    scene.durable().await;
+    scene.lent().await;
     for _ in 0..20 {
         scene.commit(200_000, 0).await;
         scene.commit(30, 0).await;
     }
     scene.durable().await;
-    scene.stalled().await;
-    scene.disk.release();
-    scene.durable().await;
+    scene.lent().await;
     scene.synchronous.set(false);
     scene.commit(700, 0).await;
     scene.commit(8, 1).await;
@@ -223,9 +220,7 @@ async fn a_bulk_load_and_a_change_of_mind_bring_the_conversation_back_and_lose_n
 #[tokio::test]
 async fn a_disk_that_fails_ends_the_stream_and_its_error_is_the_one_that_is_told() {
     let mut scene = Scene::begin(7).await;
-    scene.stalled().await;
-    scene.disk.release();
-    scene.durable().await;
+    scene.lent().await;
     scene.disk.fail_from_call(scene.disk.calls(), rustix::io::Errno::IO);
     let durable = scene.at;
     scene.commit(300, 0).await;
