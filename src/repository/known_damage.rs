@@ -1,6 +1,6 @@
 //! `meta/<id>-tapster.json`: damage that a backup has brought along from its cluster, where the
 //! user allowed that. Barman knows no word for it, so that it stands in a file of our own, which
-//! [`BackupExtra`](super::BackupExtra) writes.
+//! [`BackupExtra`] writes.
 //!
 //! ```json
 //! {"damaged_pages": {"count": 1, "server": null, "first": [

@@ -1,6 +1,6 @@
 //! `meta/<id>-tapster.json`: where the files of an incremental backup were cut off since its parent
 //! and have become longer again, or why nobody knows. The format of incremental files has no room
-//! for it. [`BackupExtra`](super::BackupExtra) writes it.
+//! for it. [`BackupExtra`] writes it.
 //!
 //! ```json
 //! {"limit_blocks": {"files": {"base/5/16384": 321}}}
