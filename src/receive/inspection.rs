@@ -110,8 +110,11 @@ impl Handover {
     }
 
     /// Sends a written batch on its way and puts an empty one in its place. While too many are
-    /// under way it stays where it is, and grows.
+    /// under way it stays where it is, and grows. Without pins there is nothing to send.
     pub(super) fn hand_over(&mut self, batch: &mut Batch, pins: &mut Option<Pins>) {
+        if pins.is_none() {
+            return;
+        }
         let empty = match self.seen.try_recv() {
             Ok(empty) => empty,
             Err(_) if self.made < BATCHES => {
@@ -166,6 +169,34 @@ mod tests {
         fn end(&mut self) {
             let _ = self.said.send("end".to_owned());
         }
+    }
+
+    #[test]
+    fn a_quiet_stream_that_has_nothing_to_hand_over_uses_up_no_batch() {
+        let (open, gate) = mpsc::channel();
+        let (said, heard) = mpsc::channel();
+        let inspection = Inspection::start(Witness { gate, said }).expect("a thread");
+        open.send(()).expect("waiting");
+        let mut handover = Handover::begin(inspection.queue(), Timeline::FIRST, Lsn(0));
+        let (mut batch, mut pins) = (Batch::new(), None::<Pins>);
+        for _ in 0..2 * BATCHES {
+            handover.hand_over(&mut batch, &mut pins);
+        }
+        let (mut sender, receiver) = queue(64 << 10);
+        sender.push(Lsn(0), Bytes::from_static(b"late")).expect("open");
+        sender.end_read().expect("open");
+        let queued = receiver.take().expect("queued");
+        let mut finished = Finished::default();
+        finished.add(&queued);
+        if let Job::Wal(piece) = queued.job {
+            batch.push(piece);
+        }
+        pins = Some(receiver.done(finished));
+        handover.hand_over(&mut batch, &mut pins);
+        assert!(pins.is_none(), "the memory would be held for ever");
+        handover.finish(batch, pins);
+        drop(inspection);
+        assert_eq!(heard.iter().collect::<Vec<_>>(), ["begin 1 0/0", "0/0 4", "end"]);
     }
 
     #[test]
