@@ -309,9 +309,9 @@ const SEGMENT_MODE: u32 = 0o600;
 /// Each divides every segment size.
 const ZEROS_LONG: usize = 1 << 20;
 const ZEROS_SHORT: usize = 8 << 10;
-/// What a flush of the current segment may find before it: some 15 ms of the disk. Each step is met
-/// by a few flushes, whatever its length: one step a segment is met by the fewest.
-const STEP: usize = 16 << 20;
+/// What a flush of the current segment may find before it: a quarter of a millisecond of the disk.
+/// All at once would be met by fewer commits, each of which would wait for 15 ms.
+const STEP: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -42,6 +42,8 @@ pub struct Writer {
     order: Order,
     /// When the segment before the current one was complete.
     completed_at: Option<Instant>,
+    /// How often it was flushed since.
+    flushes: u32,
 }
 
 impl Writer {
@@ -76,8 +78,9 @@ impl Writer {
             batch: Batch::new(),
             pins: None,
             buffer: AlignedBuffer::new(if target.direct { BUFFER_BYTES } else { 0 }),
-            order: Order { filling, within: QUICK / 2 },
+            order: Order { filling, within: FIRST },
             completed_at: None,
+            flushes: 0,
             target,
         })
     }
@@ -285,6 +288,7 @@ impl Writer {
     pub fn flush(&mut self) -> Result<(), DiskError> {
         if let Some(segment) = &mut self.segment {
             flush(segment, &self.target.meters)?;
+            self.flushes += 1;
         }
         self.positions.publish_flushed(self.position);
         Ok(())
@@ -321,10 +325,11 @@ impl Writer {
     fn choose_order(&mut self) {
         let now = Instant::now();
         let since = self.completed_at.replace(now).map(|before| now - before);
-        let is_quick = since.is_some_and(|since| since < QUICK);
+        let flushes = u64::from(std::mem::take(&mut self.flushes));
+        let is_long = flushes * LONG_FLUSH < u64::from(self.target.segment_size.bytes());
         self.order.filling = match self.target.preparation {
             _ if !self.target.synchronous.get() => Filling::Reserved,
-            Preparation::Background if is_quick => Filling::Reserved,
+            Preparation::Background if is_long => Filling::Reserved,
             _ => Filling::Zeros,
         };
         if let Some(since) = since {
@@ -382,8 +387,12 @@ impl Drop for PublishEnd {
 const BUFFER_BYTES: usize = 4 << 20;
 /// How long damage may go unseen on a quiet stream.
 const UNSEEN_MAX: Duration = Duration::from_millis(100);
-/// A segment that fills faster than this comes from a backlog or a bulk load.
-const QUICK: Duration = Duration::from_millis(500);
+/// Where the flushes of a segment are longer than this on average, zeros cost more than the
+/// changes of the block map that they save: a bulk load. Behind a checkpoint small commits fill
+/// segments as fast, and need them.
+const LONG_FLUSH: u64 = 64 << 10;
+/// In which time the second spare is made: how fast segments fill is not known yet.
+const FIRST: Duration = Duration::from_millis(250);
 /// A spare need not take longer than this, however slowly segments fill.
 const SLOW: Duration = Duration::from_secs(10);
 
