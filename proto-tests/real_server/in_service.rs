@@ -224,6 +224,26 @@ fn the_status_file_tells_positions_lag_latency_and_slot_and_follows_what_happens
 }
 
 #[test]
+fn the_commits_of_a_synchronous_stream_are_seen_after_each_quiet_time() {
+    let cluster = Cluster::start(17);
+    let tapster = Tapster::of(&cluster);
+    let options = Tapster::server_options(&cluster) + "receive_synchronous = on\n";
+    tapster.write_server("main", &options);
+    let mut receiver = receive_with_status(&tapster, &cluster);
+    for round in 0..4 {
+        let before = status(&tapster)["last_durable_commit"].clone();
+        cluster.sql(&format!("CREATE TABLE round_{round} (number int)"));
+        // Who sees no commit any more holds the memory of all WAL, and reception stands still.
+        wait_for_status(&tapster, "the commit to be seen", |status| {
+            status["last_durable_commit"] != before
+        });
+        // Long enough that the writer gives the conversation back.
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+}
+
+#[test]
 fn sighup_reads_settings_again_and_looks_at_those_of_the_server() {
     let cluster = Cluster::start(17);
     let tapster = Tapster::of(&cluster);
