@@ -306,8 +306,8 @@ pub(super) fn clear(disk: &dyn Disk, directory: &Path) -> Result<(), DiskError> 
 const SPARE_NAME: &str = "spare.tmp";
 /// Segments are as secret as the tables: nobody else reads them.
 const SEGMENT_MODE: u32 = 0o600;
-/// Each divides every segment size.
-const ZEROS_LONG: usize = 1 << 20;
+/// Each divides [`STEP`], which divides every segment size.
+const ZEROS_LONG: usize = 256 << 10;
 const ZEROS_SHORT: usize = 8 << 10;
 /// What a flush of the current segment may find before it: a quarter of a millisecond of the disk.
 /// All at once would be met by fewer commits, each of which would wait for 15 ms.
