@@ -112,20 +112,20 @@ impl Handover {
     /// Sends a written batch on its way and puts an empty one in its place. While too many are
     /// under way it stays where it is, and grows. Without pins there is nothing to send.
     pub(super) fn hand_over(&mut self, batch: &mut Batch, pins: &mut Option<Pins>) {
-        if pins.is_none() {
-            return;
-        }
+        let Some(held) = pins.take() else { return };
         let empty = match self.seen.try_recv() {
             Ok(empty) => empty,
             Err(_) if self.made < BATCHES => {
                 self.made += 1;
                 Batch::new()
             }
-            Err(_) => return,
+            Err(_) => {
+                *pins = Some(held);
+                return;
+            }
         };
         let written = std::mem::replace(batch, empty);
-        let Some(pins) = pins.take() else { return };
-        if self.queue.0.send(Work::Written(written, pins)).is_err() {
+        if self.queue.0.send(Work::Written(written, held)).is_err() {
             // Nobody sends batches back any more.
             self.made = 0;
         }
@@ -148,7 +148,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::receive::queue::{Finished, Job, queue};
+    use crate::receive::queue::{Finished, Job, QueueReceiver, QueueSender, queue};
 
     /// Writes down what it sees, and sees nothing before it is let.
     struct Witness {
@@ -171,6 +171,26 @@ mod tests {
         }
     }
 
+    /// Brings bytes through the queue into the batch, as if they were written.
+    fn written(
+        sender: &mut QueueSender,
+        receiver: &QueueReceiver,
+        start: Lsn,
+        bytes: &'static [u8],
+        batch: &mut Batch,
+    ) -> Pins {
+        sender.push(start, Bytes::from_static(bytes)).expect("open");
+        sender.end_read().expect("open");
+        let queued = receiver.take().expect("queued");
+        let mut finished = Finished::default();
+        finished.add(&queued);
+        if let Job::Wal(piece) = queued.job {
+            batch.push(piece);
+            batch.advance(bytes.len() as u64);
+        }
+        receiver.done(finished)
+    }
+
     #[test]
     fn a_quiet_stream_that_has_nothing_to_hand_over_uses_up_no_batch() {
         let (open, gate) = mpsc::channel();
@@ -183,15 +203,7 @@ mod tests {
             handover.hand_over(&mut batch, &mut pins);
         }
         let (mut sender, receiver) = queue(64 << 10);
-        sender.push(Lsn(0), Bytes::from_static(b"late")).expect("open");
-        sender.end_read().expect("open");
-        let queued = receiver.take().expect("queued");
-        let mut finished = Finished::default();
-        finished.add(&queued);
-        if let Job::Wal(piece) = queued.job {
-            batch.push(piece);
-        }
-        pins = Some(receiver.done(finished));
+        pins = Some(written(&mut sender, &receiver, Lsn(0), b"late", &mut batch));
         handover.hand_over(&mut batch, &mut pins);
         assert!(pins.is_none(), "the memory would be held for ever");
         handover.finish(batch, pins);
@@ -209,16 +221,7 @@ mod tests {
         let (mut batch, mut pins) = (Batch::new(), None::<Pins>);
         let mut pushed = 0;
         while sender.has_room() {
-            sender.push(Lsn(pushed * 100), Bytes::from(vec![1; 100])).expect("open");
-            sender.end_read().expect("open");
-            let queued = receiver.take().expect("queued");
-            let mut finished = Finished::default();
-            finished.add(&queued);
-            if let Job::Wal(piece) = queued.job {
-                batch.push(piece);
-                batch.advance(100);
-            }
-            let new = receiver.done(finished);
+            let new = written(&mut sender, &receiver, Lsn(pushed * 100), &[1; 100], &mut batch);
             match &mut pins {
                 Some(pins) => pins.absorb(new),
                 None => pins = Some(new),
