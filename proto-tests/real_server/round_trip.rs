@@ -170,9 +170,14 @@ pub fn assert_same_segments(
         let differs = expected.iter().zip(&got).position(|(a, b)| a != b);
         assert!(
             differs.is_none() && expected.len() == got.len(),
-            "{name}: {} bytes, {} on the server, first difference at {differs:?}",
+            "{name}: {} bytes, {} on the server, {}",
             got.len(),
-            expected.len()
+            expected.len(),
+            differs.map_or_else(String::new, |at| {
+                let (got, expected) = (&got[at..], &expected[at..]);
+                let [got, expected] = [got, expected].map(|all| &all[..all.len().min(64)]);
+                format!("at {at} {got:02X?} for the server's {expected:02X?}")
+            })
         );
         compared += 1;
     }

@@ -47,7 +47,7 @@ fn received(major: u32, mib: u32) {
     let stock = stock_receiver(major).map(|program| Stock::start(&program, &standby));
 
     write_mix(&primary);
-    let mut expected = vec![primary.switch_wal()];
+    let mut expected = vec![primary.switch_wal_before(&standby)];
     write_mix(&primary);
     primary.wait_for_standby(&standby);
     primary.stop(Stop::Fast);

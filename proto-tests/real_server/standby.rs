@@ -89,10 +89,26 @@ impl Cluster {
 
     /// Waits until a standby has replayed everything that this server has flushed by now.
     pub fn wait_for_standby(&self, standby: &Cluster) {
+        self.wait_until_standby_is_at("pg_last_wal_replay_lsn()", standby);
+    }
+
+    /// Switches segments, and has the standby receive the rest of the old one before it replays
+    /// the switch. A standby that has replayed a switch sends the whole segment, also what it
+    /// has not received (`GetStandbyFlushRecPtr`): other bytes than its file holds in the end.
+    pub fn switch_wal_before(&self, standby: &Cluster) -> String {
+        self.wait_for_standby(standby);
+        standby.sql("SELECT pg_wal_replay_pause()");
+        let switched = self.switch_wal();
+        self.wait_until_standby_is_at("pg_last_wal_receive_lsn()", standby);
+        standby.sql("SELECT pg_wal_replay_resume()");
+        switched
+    }
+
+    fn wait_until_standby_is_at(&self, position: &str, standby: &Cluster) {
         let target = self.flushed_lsn();
-        let question = format!("SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '{target}') >= 0");
+        let question = format!("SELECT pg_wal_lsn_diff({position}, '{target}') >= 0");
         wait_until(
-            &format!("the standby to replay {target}"),
+            &format!("{position} of the standby to be {target}"),
             Duration::from_secs(60),
             || (standby.value(&question) == "t").then_some(()),
             || standby.log_tail(),

@@ -134,6 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
             }
             let now = Instant::now();
             self.show();
+            if self.quiet_at().is_some_and(|at| now >= at) {
+                self.ask_for_flush()?;
+            }
             self.report(listening, now)?;
             self.send().await?;
             if self.feedback.is_dead(now) {
@@ -163,6 +166,9 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
         let mut deadline = self.feedback.deadline(listening);
         if let Farewell::Said { deadline: last, .. } = self.farewell {
             deadline = deadline.min(last);
+        }
+        if let Some(at) = self.quiet_at() {
+            deadline = deadline.min(at);
         }
         if listening && self.input.capacity() - self.input.len() < READ_MIN {
             self.input.reserve(READ_BUFFER);
@@ -253,6 +259,14 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
             self.flush_asked = received;
         }
         Ok(())
+    }
+
+    /// When a stream that has paused is made durable: commits may wait for it since a moment of
+    /// which nobody has told us yet.
+    fn quiet_at(&self) -> Option<Instant> {
+        let received = self.stream.received();
+        let is_open = received > self.flush_asked && received > self.positions.read().flushed;
+        is_open.then(|| self.feedback.heard_at() + QUIET)
     }
 
     fn begin_farewell(&mut self, end: End) -> Result<(), Fault> {
@@ -346,6 +360,8 @@ pub(super) fn status(report: Report) -> StatusUpdate {
 const READ_BUFFER: usize = 256 << 10;
 /// With less room than this a read would be too short to be worth a call.
 const READ_MIN: usize = 32 << 10;
+/// What was received is made durable after a pause of this length: ten times a second at most.
+const QUIET: Duration = Duration::from_millis(100);
 /// How long a server may take to end a stream that we want to leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// A report is 39 bytes; a server that takes none for so long is gone.

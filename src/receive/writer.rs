@@ -55,13 +55,8 @@ impl Writer {
     /// there is no room for a new one.
     pub fn open(target: Target, timeline: Timeline, position: Lsn) -> Result<Writer, DiskError> {
         let filling = if target.synchronous.get() { Filling::Zeros } else { Filling::Reserved };
-        let mut spares = Spares::new(
-            Arc::clone(&target.disk),
-            &target.directory,
-            target.segment_size,
-            target.direct,
-            target.preparation,
-        );
+        let positions = Arc::new(Positions::new(position));
+        let mut spares = Spares::new(&target, &positions);
         let segment = resume::open_partial(&target, timeline, position)?;
         // What stands before `position` will be reported as durable: its name is to be.
         target.disk.sync_directory(&target.directory)?;
@@ -74,7 +69,7 @@ impl Writer {
             position,
             segment,
             spares,
-            positions: Arc::new(Positions::new(position)),
+            positions,
             batch: Batch::new(),
             pins: None,
             buffer: AlignedBuffer::new(if target.direct { BUFFER_BYTES } else { 0 }),

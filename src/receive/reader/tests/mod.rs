@@ -235,3 +235,37 @@ async fn while_the_disk_stalls_requests_are_answered_with_what_was_durable_and_t
     drop(reader);
     thread.join().expect("no panic").expect("no fault");
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_stream_that_pauses_is_made_durable_although_no_report_is_due() {
+    let start: u64 = 16 << 20;
+    let disk = ModelDisk::new(8);
+    // Commits may wait already: that they do is heard some time later.
+    let target = Target { synchronous: Synchronous::new(false), ..target(&disk) };
+    let writer = Writer::open(target, Timeline::FIRST, Lsn(start)).expect("opened");
+    let (mut socket, mut server) = duplex(64 << 10);
+    let mut input = BytesMut::new();
+    let (mut reader, receiver) = reader(&mut socket, &mut input, Lsn(start));
+    reader.positions = writer.positions();
+    let day = Duration::from_secs(24 * 3600);
+    let rhythm = Rhythm { interval: day, silence: day };
+    reader.feedback = Feedback::new(rhythm, Lsn::INVALID, Instant::now());
+    let thread = std::thread::spawn(move || writer.run(receiver));
+    let (lever, shutdown) = Shutdown::manual();
+    let scene = async {
+        server.write_all(&COPY_BOTH).await.expect("open");
+        let mut end = start;
+        for _ in 0..3 {
+            server.write_all(&frames(end, 5000, 0)).await.expect("open");
+            end += 5000;
+            while report(&mut server).await.1 < end {}
+        }
+        lever.send_replace(Urgency::Finish);
+        lever.send_replace(Urgency::Now);
+    };
+    let mut observe = |_: Event<'_>| {};
+    let (ended, ()) = tokio::join!(reader.run(&shutdown, &mut observe), scene);
+    ended.expect("left");
+    drop(reader);
+    thread.join().expect("no panic").expect("everything is durable");
+}

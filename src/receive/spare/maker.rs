@@ -1,0 +1,176 @@
+//! How one spare is made: from a file that the archive has left, or anew.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Filling, Preparation, SPARE_NAME};
+use crate::archive::RECYCLED_NAME;
+use crate::disk::{Disk, DiskError, DiskFile};
+use crate::receive::segment::SegmentFile;
+use crate::receive::target::Target;
+use crate::wal::SegmentSize;
+
+pub(super) type Made = Result<SegmentFile, DiskError>;
+
+/// Makes files of full size, durable as they are.
+#[derive(Clone, Debug)]
+pub(super) struct Maker {
+    pub(super) disk: Arc<dyn Disk>,
+    /// Where a spare waits for the writer.
+    pub(super) path: PathBuf,
+    recycled: PathBuf,
+    size: SegmentSize,
+    /// Whether files are opened for writes past the page cache.
+    direct: bool,
+    /// How many zeros are written at once. What is written in one piece may become one piece of
+    /// the page cache, all of which each small write into it would dirty.
+    zeros: usize,
+}
+
+/// Spreads work over a time, until somebody is in a hurry.
+pub(super) struct Pace<'a> {
+    pub(super) began: Instant,
+    pub(super) within: Duration,
+    pub(super) hurry: &'a AtomicBool,
+}
+
+impl Pace<'_> {
+    /// Waits until it is time for what comes after `done` of `all`. `false`: somebody waits.
+    fn wait(&self, done: u64, all: u64) -> bool {
+        let due = self.began + self.within.mul_f64(done as f64 / all as f64);
+        loop {
+            if self.hurry.load(Ordering::Acquire) {
+                return false;
+            }
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+impl Maker {
+    /// For segments of `target`.
+    pub(super) fn new(target: &Target) -> Maker {
+        let directory = &target.directory;
+        Maker {
+            disk: Arc::clone(&target.disk),
+            path: directory.join(SPARE_NAME),
+            recycled: directory.join(RECYCLED_NAME),
+            size: target.segment_size,
+            direct: target.direct,
+            zeros: match target.preparation {
+                Preparation::Background => ZEROS_SHORT,
+                Preparation::InTurn => ZEROS_LONG,
+            },
+        }
+    }
+
+    /// The length of a spare, in bytes.
+    pub(super) fn length(&self) -> u64 {
+        u64::from(self.size.bytes())
+    }
+
+    /// Makes one at once: somebody waits for it.
+    pub(super) fn make(&self, filling: Filling) -> Made {
+        match self.recycled()? {
+            Some(recycled) => Ok(recycled),
+            None => self.make_new(filling, None),
+        }
+    }
+
+    /// The same at a pace, where [`Maker::recycled`] had none.
+    pub(super) fn make_new(&self, filling: Filling, pace: Option<&Pace<'_>>) -> Made {
+        let file = self.disk.create(&self.path, SEGMENT_MODE)?;
+        match self.fill(file.as_ref(), filling, pace) {
+            Ok(()) => self.with_both_doors(file),
+            Err(error) => {
+                // A part of a spare takes the room that others may need now.
+                let _ = self.disk.remove_file(&self.path);
+                Err(error)
+            }
+        }
+    }
+
+    /// The file that the archive has left, if it has the right size. Without it the name of the
+    /// spare is free.
+    pub(super) fn recycled(&self) -> Result<Option<SegmentFile>, DiskError> {
+        self.make_way(&self.path)?;
+        let Some(stat) = self.disk.stat(&self.recycled)? else { return Ok(None) };
+        // A second name would lead to the archive: to write there would be the end of a segment.
+        let is_ours = stat.links == 1 && stat.mode == SEGMENT_MODE;
+        if !is_ours || stat.length != self.length() {
+            self.disk.remove_file(&self.recycled)?;
+            return Ok(None);
+        }
+        self.disk.rename(&self.recycled, &self.path)?;
+        let file = self.disk.open(&self.path)?;
+        // Its size and its blocks are to be as durable as those of a new one.
+        file.sync_all()?;
+        self.with_both_doors(file).map(Some)
+    }
+
+    /// Nothing has this name any more.
+    pub(super) fn make_way(&self, path: &Path) -> Result<(), DiskError> {
+        match self.disk.remove_file(path) {
+            Err(error) if !error.is_absent() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a file of full size at `path`; nothing of it is written or durable.
+    pub(super) fn reserve(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+        let file = self.disk.create(path, SEGMENT_MODE)?;
+        file.allocate(0, self.length())?;
+        Ok(file)
+    }
+
+    /// Writes zeros from `step` on, and returns where the next step begins.
+    pub(super) fn write_step(&self, file: &dyn DiskFile, step: u64) -> Result<u64, DiskError> {
+        let zeros = vec![0; self.zeros];
+        let end = step + STEP.min(self.length());
+        for offset in (step..end).step_by(self.zeros) {
+            file.write_all_at(&zeros, offset)?;
+        }
+        Ok(end)
+    }
+
+    /// Zeros are written step by step, until somebody is in a hurry: the rest is only reserved.
+    fn fill(
+        &self,
+        file: &dyn DiskFile,
+        filling: Filling,
+        pace: Option<&Pace<'_>>,
+    ) -> Result<(), DiskError> {
+        // Reserved in both cases: that it fits is known before much is written.
+        file.allocate(0, self.length())?;
+        let mut step = if filling == Filling::Zeros { 0 } else { self.length() };
+        while step < self.length() && pace.is_none_or(|pace| pace.wait(step, self.length())) {
+            let end = self.write_step(file, step)?;
+            if pace.is_some() {
+                file.start_writeback(step, end - step)?;
+            }
+            step = end;
+        }
+        file.sync_all()
+    }
+
+    pub(super) fn with_both_doors(&self, file: Box<dyn DiskFile>) -> Made {
+        let direct = if self.direct { self.disk.open_direct(&self.path)? } else { None };
+        Ok(SegmentFile { file, direct })
+    }
+}
+
+/// Segments are as secret as the tables: nobody else reads them.
+const SEGMENT_MODE: u32 = 0o600;
+/// Each divides [`STEP`], which divides every segment size.
+const ZEROS_LONG: usize = 256 << 10;
+const ZEROS_SHORT: usize = 8 << 10;
+/// What a flush of the current segment may find before it: a quarter of a millisecond of the disk.
+/// All at once would be met by fewer commits, each of which would wait for 15 ms.
+const STEP: u64 = 256 << 10;

@@ -1,0 +1,165 @@
+//! Spares that are made while nothing comes, for the next burst of commits.
+//!
+//! Zeros that are written beside a burst take a twentieth of the disk from it. A server that
+//! keeps `min_wal_size` ready knows the same. Only streams that commits wait for have a stock;
+//! what cannot be had for it is no error: the spare that is needed next is made as ever.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::Order;
+use super::maker::{Made, Maker};
+use crate::disk::{DiskError, DiskFile};
+use crate::receive::positions::Positions;
+use crate::receive::target::Synchronous;
+use crate::wal::Lsn;
+
+/// The spares that wait.
+pub(super) struct Stock {
+    maker: Maker,
+    positions: Arc<Positions>,
+    synchronous: Synchronous,
+    /// Of full size, and durable as they are.
+    pub(super) made: Vec<Kept>,
+    /// The one that is being filled, and where its next step begins.
+    begun: Option<(Kept, u64)>,
+    /// Where the stream was last seen.
+    seen: Lsn,
+    /// The disk had no room for more, or another reason to refuse.
+    refused: bool,
+}
+
+pub(super) struct Kept {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+}
+
+impl Stock {
+    /// An empty stock for the stream at these positions.
+    pub(super) fn new(maker: Maker, positions: Arc<Positions>, synchronous: Synchronous) -> Stock {
+        let seen = positions.read().written;
+        let (made, begun, refused) = (Vec::new(), None, false);
+        Stock { maker, positions, synchronous, made, begun, seen, refused }
+    }
+
+    /// The next order. Until it comes, each quiet moment adds a little to the stock.
+    pub(super) fn wait_for_order(&mut self, orders: &Receiver<Order>) -> Option<Order> {
+        let mut rest = LOOK;
+        loop {
+            let order = if self.wants_more() {
+                orders.recv_timeout(rest)
+            } else {
+                orders.recv().map_err(RecvTimeoutError::from)
+            };
+            match order {
+                Ok(order) => {
+                    self.refused = false;
+                    return Some(order);
+                }
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if self.is_quiet() => {
+                    self.refused = self.grow().is_err();
+                    rest = STEP_REST;
+                }
+                Err(RecvTimeoutError::Timeout) => rest = LOOK,
+            }
+        }
+    }
+
+    /// One of the stock, at the path where the writer takes it.
+    pub(super) fn take(&mut self) -> Option<Made> {
+        let Kept { path, file } = self.made.pop()?;
+        let renamed = self.maker.disk.rename(&path, &self.maker.path);
+        Some(renamed.and_then(|()| self.maker.with_both_doors(file)))
+    }
+
+    fn wants_more(&self) -> bool {
+        let wanted = (STOCK_BYTES / self.maker.length()).min(STOCK_MAX);
+        !self.refused && (self.made.len() as u64) < wanted && self.synchronous.get()
+    }
+
+    /// Whether nothing came since the last look.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let written = self.positions.read().written;
+        std::mem::replace(&mut self.seen, written) == written
+    }
+
+    /// One step. What cannot be finished leaves nothing behind.
+    pub(super) fn grow(&mut self) -> Result<(), DiskError> {
+        let (kept, step) = match self.begun.take() {
+            Some(begun) => begun,
+            None => (self.begin()?, 0),
+        };
+        match self.fill(&kept, step) {
+            Ok(end) if end == self.maker.length() => self.made.push(kept),
+            Ok(end) => self.begun = Some((kept, end)),
+            Err(error) => {
+                let _ = self.maker.disk.remove_file(&kept.path);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<Kept, DiskError> {
+        let path = self.free_name();
+        self.maker.make_way(&path)?;
+        match self.maker.reserve(&path) {
+            Ok(file) => Ok(Kept { path, file }),
+            Err(error) => {
+                let _ = self.maker.disk.remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, kept: &Kept, step: u64) -> Result<u64, DiskError> {
+        let end = self.maker.write_step(kept.file.as_ref(), step)?;
+        kept.file.start_writeback(step, end - step)?;
+        if end == self.maker.length() {
+            kept.file.sync_all()?;
+        }
+        Ok(end)
+    }
+
+    /// One of the first names, of which there is one more than there are spares.
+    fn free_name(&self) -> PathBuf {
+        let mut number = 1;
+        loop {
+            let path = self.maker.path.with_file_name(stock_name(number));
+            if self.made.iter().all(|kept| kept.path != path) {
+                return path;
+            }
+            number += 1;
+        }
+    }
+}
+
+impl Drop for Stock {
+    /// Leaves no file behind; what cannot be removed now, the next start clears away.
+    fn drop(&mut self) {
+        let begun = self.begun.take().map(|(kept, _)| kept);
+        for kept in self.made.drain(..).chain(begun) {
+            let _ = self.maker.disk.remove_file(&kept.path);
+        }
+    }
+}
+
+/// The names of all files that a stock may have.
+pub(super) fn stock_names() -> impl Iterator<Item = String> {
+    (1..=STOCK_MAX).map(stock_name)
+}
+
+fn stock_name(number: u64) -> String {
+    format!("spare-{number}.tmp")
+}
+
+/// The space that a stock may take, in bytes: none where one segment is more.
+const STOCK_BYTES: u64 = 128 << 20;
+const STOCK_MAX: u64 = 16;
+/// How long nothing comes in a quiet time. Between two commits of a steady stream less passes.
+const LOOK: Duration = Duration::from_millis(20);
+/// Between two steps: a burst that begins finds the disk free nearly always.
+const STEP_REST: Duration = Duration::from_millis(2);

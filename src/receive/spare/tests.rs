@@ -1,0 +1,151 @@
+//! Spares by order and in stock.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use super::*;
+use crate::disk::ModelDisk;
+use crate::receive::target::{Synchronous, WhenFull};
+use crate::wal::{Lsn, SegmentSize};
+
+const SIZE: u64 = 1 << 20;
+const DIRECTORY: &str = "/streaming";
+const NOW: Order = Order { filling: Filling::Zeros, within: Duration::ZERO };
+
+fn disk() -> ModelDisk {
+    let disk = ModelDisk::new(1);
+    disk.put_directory(Path::new(DIRECTORY));
+    disk
+}
+
+fn target(disk: &ModelDisk, size: u64, synchronous: bool) -> Target {
+    Target {
+        disk: Arc::new(disk.clone()),
+        directory: PathBuf::from(DIRECTORY),
+        segment_size: SegmentSize::new(size).expect("a size"),
+        synchronous: Synchronous::new(synchronous),
+        preparation: Preparation::Background,
+        completed: None,
+        direct: false,
+        when_full: WhenFull::Fail,
+        queue_bytes: 1 << 20,
+        inspection: None,
+        meters: Arc::default(),
+    }
+}
+
+fn positions() -> Arc<Positions> {
+    Arc::new(Positions::new(Lsn(SIZE)))
+}
+
+/// The names that the disk has, of files in stock.
+fn stock_of(disk: &ModelDisk) -> usize {
+    let names = || stock_names().map(|name| Path::new(DIRECTORY).join(name));
+    disk.files().iter().filter(|file| names().any(|name| name == **file)).count()
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn who_needs_a_spare_gets_it_at_once_however_slowly_it_is_being_made() {
+    let mut spares = Spares::new(&target(&disk(), SIZE, false), &positions());
+    let day = Duration::from_secs(24 * 3600);
+    for _ in 0..3 {
+        spares.prepare(Order { filling: Filling::Zeros, within: day });
+        let spare = spares.take().expect("made");
+        assert_eq!(spare.file.length().expect("a length"), SIZE);
+    }
+}
+
+#[test]
+fn a_quiet_time_leaves_a_stock_of_durable_spares_which_orders_use_up() {
+    let disk = disk();
+    let target = target(&disk, SIZE, true);
+    let mut spares = Spares::new(&target, &positions());
+    until("a stock", || stock_of(&disk) == 16);
+    spares.prepare(NOW);
+    // One is on its way, or has its place taken by another one already.
+    let spare = spares.take().expect("made");
+    assert_eq!(spare.file.length().expect("a length"), SIZE);
+    disk.rename(spares.path(), &Path::new(DIRECTORY).join("taken")).expect("its name is there");
+    disk.sync_directory(Path::new(DIRECTORY)).expect("synced");
+    let after = disk.after_power_loss(7).bytes(&Path::new(DIRECTORY).join("taken"));
+    assert!(after.is_some_and(|bytes| bytes.len() as u64 == SIZE && bytes.iter().all(|b| *b == 0)));
+    drop(spares);
+    assert_eq!(disk.files(), [Path::new(DIRECTORY).join("taken")], "nothing is left behind");
+}
+
+#[test]
+fn a_stream_that_nobody_waits_for_and_one_of_huge_segments_have_no_stock() {
+    for (size, synchronous) in [(SIZE, false), (256 << 20, true)] {
+        let disk = disk();
+        let target = target(&disk, size, synchronous);
+        let mut stock = Stock::new(Maker::new(&target), positions(), target.synchronous.clone());
+        let (orders, waiting) = mpsc::sync_channel(1);
+        let held = thread::spawn(move || stock.wait_for_order(&waiting).is_none());
+        drop(orders);
+        assert!(held.join().expect("no panic"), "there was no order");
+        assert!(disk.files().is_empty());
+    }
+}
+
+#[test]
+fn a_stock_grows_only_while_nothing_comes() {
+    let (disk, positions) = (disk(), positions());
+    let target = target(&disk, SIZE, true);
+    let mut stock =
+        Stock::new(Maker::new(&target), Arc::clone(&positions), target.synchronous.clone());
+    assert!(stock.is_quiet());
+    for step in 1..4 {
+        positions.publish_written(Lsn(SIZE + step));
+        assert!(!stock.is_quiet(), "something came");
+        assert!(stock.is_quiet());
+    }
+}
+
+#[test]
+fn a_disk_without_room_has_no_stock_and_no_parts_of_one() {
+    // Returns how many calls the stock made until it was refused or had two spares.
+    let run = |failing: u64| {
+        let disk = disk();
+        let target = target(&disk, SIZE, true);
+        let maker = Maker::new(&target);
+        let mut stock = Stock::new(maker.clone(), positions(), target.synchronous.clone());
+        disk.fail_call(failing, Errno::NOSPC);
+        let refused = (0..8).any(|_| stock.grow().is_err());
+        let calls = disk.calls();
+        assert_eq!(refused, failing < calls, "call {failing}");
+        assert_eq!(stock.made.len(), stock_of(&disk), "call {failing}");
+        if refused {
+            drop(stock);
+            assert_eq!(stock_of(&disk), 0, "call {failing}");
+            maker.make(Filling::Reserved).expect("there is room again");
+        }
+        calls
+    };
+    let calls = run(u64::MAX);
+    assert!(calls > 100);
+    for failing in 0..calls {
+        run(failing);
+    }
+}
+
+#[test]
+fn a_start_clears_away_what_a_crash_has_left() {
+    let disk = disk();
+    let target = target(&disk, SIZE, true);
+    let spares = Spares::new(&target, &positions());
+    until("a stock", || stock_of(&disk) > 2);
+    let crashed = disk.after_kill(3);
+    drop(spares);
+    assert!(stock_of(&crashed) > 2);
+    clear(&crashed, Path::new(DIRECTORY)).expect("cleared");
+    assert!(crashed.files().is_empty());
+}
