@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -107,6 +108,20 @@ impl io::Read for Lent {
             Lent::Tcp(socket) => socket.read_vectored(buffers),
             Lent::Unix(socket) => socket.read_vectored(buffers),
         }
+    }
+}
+
+impl Lent {
+    /// Reads what is there already.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is nothing. Otherwise the socket is lost.
+    pub fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (read, _) = match self {
+            Lent::Tcp(socket) => recv(socket, buffer, RecvFlags::DONTWAIT),
+            Lent::Unix(socket) => recv(socket, buffer, RecvFlags::DONTWAIT),
+        }?;
+        Ok(read)
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! What comes here is little, and copied once, out of the buffer of the read.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -22,24 +22,42 @@ use crate::wire::copy_both::WalEvent;
 enum Heard {
     /// Nothing, in the time that was given to it.
     Nothing,
-    /// Little enough to go on like this.
+    /// All that there was.
     Little,
     /// The same, and the rest of a message is about to follow: no commit is flushed twice for a
     /// message that came in two.
     Part,
-    /// A bulk load: reading and writing at the same time is better now.
-    Much,
+    /// So much that there is more, for all we know.
+    Long,
 }
 
-/// Tells a bulk load from commits that come in groups.
+/// Tells a bulk load that keeps the disk busy. What a fast disk makes durable in no time is
+/// better left to one thread: each one more has to be woken up.
 #[derive(Clone, Copy, Debug, Default)]
-struct LongReads(u32);
+struct Bulk {
+    /// Gatherings in a row that ended because they were large enough.
+    large: u32,
+    /// What their flushes took.
+    flushing: Duration,
+}
 
-impl LongReads {
-    /// Takes note of a read into a buffer of `room` bytes. Whether it is of a bulk load.
-    fn add(&mut self, read: usize, room: usize) -> bool {
-        self.0 = if read >= LONG_READ { self.0 + 1 } else { 0 };
-        read == room || self.0 >= BULK
+impl Bulk {
+    fn gathered(&mut self, heard: Heard) {
+        self.large = if heard == Heard::Long { self.large + 1 } else { 0 };
+        if self.large == 0 {
+            self.flushing = Duration::ZERO;
+        }
+    }
+
+    fn flushed(&mut self, took: Duration) {
+        if self.large > 0 {
+            self.flushing += took;
+        }
+    }
+
+    /// Whether reading and writing at the same time is better now.
+    fn is_on(&self) -> bool {
+        self.large > BULK && self.flushing > SHORT_FLUSH * (self.large - 1)
     }
 }
 
@@ -59,15 +77,28 @@ impl Rest {
 }
 
 impl Conversation {
-    /// Waits for the socket, and takes what it gives into the batch. `Break`: the reader has to
+    /// Waits for the socket, and takes what there is into the batch. `Break`: the reader has to
     /// go on.
-    fn listen(
+    fn gather(&mut self, scratch: &mut [u8], batch: &mut Batch) -> ControlFlow<(), Heard> {
+        let read = self.socket.read(scratch);
+        let mut heard = self.take_in(read, scratch, batch)?;
+        while heard == Heard::Long && batch.left() < GATHER {
+            let read = self.socket.read_now(scratch);
+            heard = match self.take_in(read, scratch, batch)? {
+                Heard::Nothing => self.all(),
+                heard => heard,
+            };
+        }
+        ControlFlow::Continue(heard)
+    }
+
+    fn take_in(
         &mut self,
-        scratch: &mut [u8],
-        long: &mut LongReads,
+        read: io::Result<usize>,
+        scratch: &[u8],
         batch: &mut Batch,
     ) -> ControlFlow<(), Heard> {
-        let read = match self.socket.read(scratch) {
+        let read = match read {
             Ok(0) => return self.leave(Found::Fault(Fault::Closed)),
             Ok(read) => read,
             Err(error) if is_no_fault(&error) => {
@@ -89,11 +120,12 @@ impl Conversation {
                 Err(error) => return self.leave(Found::Fault(Fault::Wire(error))),
             }
         }
-        ControlFlow::Continue(match long.add(read, scratch.len()) {
-            true => Heard::Much,
-            false if self.stream.is_within_message() => Heard::Part,
-            false => Heard::Little,
-        })
+        ControlFlow::Continue(if read >= LONG_READ { Heard::Long } else { self.all() })
+    }
+
+    /// There was no more.
+    fn all(&self) -> Heard {
+        if self.stream.is_within_message() { Heard::Part } else { Heard::Little }
     }
 
     fn leave<T>(&mut self, found: Found) -> ControlFlow<(), T> {
@@ -137,22 +169,25 @@ impl Writer {
         handover: &mut Option<&mut Handover>,
     ) -> Result<(), DiskError> {
         let mut scratch = vec![0; READ_BYTES];
-        let (mut long, mut rest) = (LongReads::default(), Rest::default());
+        let (mut bulk, mut rest) = (Bulk::default(), Rest::default());
         let mut heard_at = Instant::now();
         loop {
-            let listened = conversation.listen(&mut scratch, &mut long, self.batch());
+            let listened = conversation.gather(&mut scratch, self.batch());
             let is_part = listened == ControlFlow::Continue(Heard::Part);
             if rest.is_worth_waiting_for(is_part, Instant::now()) && !self.batch().is_full() {
                 continue;
             }
             if self.batch().left() > 0 {
                 heard_at = Instant::now();
-                if listened.is_break() || listened == ControlFlow::Continue(Heard::Much) {
+                if let ControlFlow::Continue(heard) = listened {
+                    bulk.gathered(heard);
+                }
+                if listened.is_break() || bulk.is_on() {
                     counter.give_back(conversation);
-                    return self.make_durable(queue);
+                    return self.make_durable(queue).map(drop);
                 }
                 counter.lay_down(conversation);
-                self.make_durable(queue)?;
+                bulk.flushed(self.make_durable(queue)?);
                 match counter.pick_up() {
                     Some(back) => conversation = back,
                     // The disk took too long.
@@ -174,14 +209,17 @@ impl Writer {
         }
     }
 
-    fn make_durable(&mut self, queue: &QueueReceiver) -> Result<(), DiskError> {
+    /// Returns what the flush took.
+    fn make_durable(&mut self, queue: &QueueReceiver) -> Result<Duration, DiskError> {
         self.meters().work();
         self.write_patiently(queue)?;
+        let written_at = Instant::now();
         self.flush()?;
+        let took = written_at.elapsed();
         self.meters().rest();
         // None of the queue's memory, but the inspector takes nothing without.
         self.keep(queue.done(Finished::default()));
-        Ok(())
+        Ok(took)
     }
 
     /// Gives what was written to whoever looks at it. Whether that one is far behind.
@@ -199,8 +237,12 @@ impl Writer {
 const READ_BYTES: usize = 256 << 10;
 /// What commits that were flushed together seldom reach.
 const LONG_READ: usize = 64 << 10;
-/// So many long reads in a row are a bulk load: full pages behind a checkpoint are not.
+/// What is made durable at once, as long as there is more.
+const GATHER: u64 = 256 << 10;
+/// So many large gatherings in a row are a bulk load: full pages behind a checkpoint are not.
 const BULK: u32 = 4;
+/// A flush that keeps no stream waiting.
+const SHORT_FLUSH: Duration = Duration::from_millis(1);
 /// A server writes a message in one go; one that does not is not to delay commits.
 const REST: Duration = Duration::from_millis(5);
 /// A server that has been quiet for so long needs no thread that waits for it.
@@ -223,15 +265,24 @@ mod tests {
     }
 
     #[test]
-    fn a_large_group_of_commits_is_no_bulk_load_and_long_reads_in_a_row_are() {
-        let mut long = LongReads::default();
-        for _ in 0..100 {
-            assert!(!long.add(200 << 10, READ_BYTES) && !long.add(100 << 10, READ_BYTES));
-            assert!(!long.add(LONG_READ, READ_BYTES) && !long.add(LONG_READ - 1, READ_BYTES));
-        }
-        assert!(long.add(READ_BYTES, READ_BYTES), "more is waiting in the socket");
-        let mut long = LongReads::default();
-        let told: Vec<bool> = (0..4).map(|_| long.add(LONG_READ, READ_BYTES)).collect();
-        assert_eq!(told, [false, false, false, true]);
+    fn a_bulk_load_is_on_when_it_keeps_coming_and_its_flushes_take_their_time() {
+        let is_on_after = |gatherings: &[(Heard, Duration)]| {
+            let mut bulk = Bulk::default();
+            gatherings.iter().any(|(heard, flush)| {
+                bulk.gathered(*heard);
+                let is_on = bulk.is_on();
+                bulk.flushed(*flush);
+                is_on
+            })
+        };
+        let (slow, fast) = (SHORT_FLUSH * 2, SHORT_FLUSH / 2);
+        assert!(is_on_after(&[(Heard::Long, slow); 5]));
+        assert!(!is_on_after(&[(Heard::Long, slow); 4]), "full pages behind a checkpoint");
+        assert!(!is_on_after(&[(Heard::Long, fast); 100]), "a fast disk");
+        let mut group = [(Heard::Long, slow); 4];
+        group[3].0 = Heard::Little;
+        assert!(!is_on_after(&group.repeat(10)), "groups of commits");
+        let fast_now = [&group.repeat(10)[..], &[(Heard::Long, fast); 10]].concat();
+        assert!(!is_on_after(&fast_now), "the slow flushes were others'");
     }
 }
