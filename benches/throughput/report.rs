@@ -115,21 +115,31 @@ impl Report {
         let runs = rows.iter().map(|row| row.runs.len()).max().unwrap_or(0);
         println!("\n{scenario}, {clients} clients: medians of {runs} in turn");
         println!(
-            "{:<27} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>8}",
-            "", "tps", "p50 ms", "p99 ms", "max ms", "client %", "written", "peak MiB", "WAL MB/s"
+            "{:<27} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>8}",
+            "",
+            "tps",
+            "p50 ms",
+            "p99 ms",
+            "p99.9",
+            "max ms",
+            "client %",
+            "written",
+            "peak MiB",
+            "WAL MB/s"
         );
         for row in rows {
             let Some(median) = row.median() else { continue };
             println!(
-                "{:<27} {:>8.0} {:>8.2} {:>8.2} {:>8.1} {:>9.1} {:>7.2} {:>8.1} {:>8.1}",
+                "{:<27} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>8.1} {} {} {} {:>8.1}",
                 row.name,
                 median.tps,
                 median.p50,
                 median.p99,
+                median.p999,
                 median.longest,
-                median.client * 100.0,
-                median.written,
-                median.peak,
+                cell(median.client.map(|share| share * 100.0), 9, 1),
+                cell(median.written, 7, 2),
+                cell(median.peak, 8, 1),
                 median.wal,
             );
         }
@@ -137,11 +147,11 @@ impl Report {
         for row in rows {
             for (number, run) in row.runs.iter().enumerate() {
                 let count = ("run", number + 1);
-                self.line(&commit_line(scenario, clients, &row.name, count, run))?;
+                self.line(&commit_line(scenario, clients, row, count, run))?;
             }
             if let Some(median) = row.median() {
                 let count = ("median_of", row.runs.len());
-                self.line(&commit_line(scenario, clients, &row.name, count, &median))?;
+                self.line(&commit_line(scenario, clients, row, count, &median))?;
             }
         }
         Ok(())
@@ -159,13 +169,15 @@ impl Report {
 fn commit_line(
     scenario: &str,
     clients: u32,
-    name: &str,
+    row: &CommitRow,
     (count, number): (&str, usize),
     run: &Commits,
 ) -> Value {
     json!({
-        "scenario": scenario, "contender": name, "clients": clients, count: number,
-        "tps": run.tps, "p50_ms": run.p50, "p99_ms": run.p99, "max_ms": run.longest,
+        "scenario": scenario, "contender": row.name, "limit": row.is_limit, "clients": clients,
+        count: number,
+        "tps": run.tps, "p50_ms": run.p50, "p99_ms": run.p99, "p999_ms": run.p999,
+        "max_ms": run.longest,
         "client_cpu_s_per_s": run.client, "written_per_byte": run.written,
         "peak_mib": run.peak, "wal_mb_per_s": run.wal,
     })
@@ -214,7 +226,7 @@ fn commit_ratios(rows: &[CommitRow]) {
             first.name,
             ratio(Some(median.tps), Some(base.tps)),
             ratio(Some(median.p99), Some(base.p99)),
-            ratio(Some(median.written), Some(base.written)),
+            ratio(median.written, base.written),
         );
     }
 }

@@ -57,17 +57,23 @@ impl<'a> Bench<'a> {
         prepare(pgbench, self.site, &sql)?;
         let numbers = if bulk { vec![BESIDE_BULK] } else { self.options.clients.clone() };
         for clients in numbers {
-            let of = |contender: &Contender| CommitRow {
-                name: contender.name.clone(),
+            let contenders = self.contenders.iter().map(Some).chain([None]);
+            let of = |contender: Option<&Contender>| CommitRow {
+                name: contender.map_or("limit: no standby", |contender| &contender.name).to_owned(),
                 runs: Vec::new(),
+                is_limit: contender.is_none(),
             };
-            let mut rows: Vec<CommitRow> = self.contenders.iter().map(of).collect();
+            let mut rows: Vec<CommitRow> = contenders.clone().map(of).collect();
             for turn in 0..self.options.runs {
-                for (contender, row) in self.contenders.iter().zip(&mut rows) {
+                for (contender, row) in contenders.clone().zip(&mut rows) {
                     let runs = self.options.runs;
                     eprintln!("{name}, {clients} clients, {} of {runs}: {}", turn + 1, row.name);
                     let load = Load { pgbench, clients, bulk };
-                    match self.measure(contender, &load, &sql) {
+                    let measured = match contender {
+                        Some(contender) => self.measure(contender, &load, &sql),
+                        None => self.measure_limit(&load, &sql),
+                    };
+                    match measured {
                         Ok(run) => row.runs.push(run),
                         Err(error) => {
                             report.failed(&format!("{name}, {}", row.name), &error.to_string());
@@ -91,12 +97,19 @@ impl<'a> Bench<'a> {
         let source = Source { site: self.site, synchronous: true };
         let mut running = contender.start(&source, &folder)?;
         let run = wait_until_synchronous(&mut running, sql)
-            .and_then(|()| load.run(&running, self.site, &folder, self.options.seconds));
+            .and_then(|()| load.run(Some(&running), self.site, &folder, self.options.seconds));
         // Else the bulk load and the next contender's preparations would wait for nobody.
         wait_for_standby(sql, "")?;
         running.stop()?;
         self.site.drop_slot(sql)?;
         run
+    }
+
+    /// Commits that wait for nobody: what is left are the server and the clients.
+    fn measure_limit(&self, load: &Load<'_>, sql: &Sql) -> Outcome<Commits> {
+        sql.run("CHECKPOINT")?;
+        let folder = self.site.settled(&[], 256 << 20)?;
+        load.run(None, self.site, &folder, self.options.seconds)
     }
 }
 
@@ -151,17 +164,25 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn run(&self, running: &Running, site: &Site, folder: &Path, seconds: u32) -> Outcome<Commits> {
+    fn run(
+        &self,
+        running: Option<&Running>,
+        site: &Site,
+        folder: &Path,
+        seconds: u32,
+    ) -> Outcome<Commits> {
         let bulk = if self.bulk { Some(Bulk::start(site)?) } else { None };
         self.commit(site, &folder.join("warm"), WARM_UP)?;
         let sql = site.sql()?;
         let position = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn";
-        let (before, wal): (_, u64) = (running.usage()?, sql.value(position)?.parse()?);
+        let before = running.map(Running::usage).transpose()?;
+        let wal: u64 = sql.value(position)?.parse()?;
         let began = Instant::now();
         let mut times = self.commit(site, &folder.join("commits"), seconds)?;
         let elapsed = began.elapsed().as_secs_f64();
         let wal = sql.value(position)?.parse::<u64>()? - wal;
-        let used = running.usage()? - before;
+        let after = running.map(Running::usage).transpose()?;
+        let used = after.zip(before).map(|(after, before)| after - before);
         if let Some(bulk) = bulk {
             bulk.stop()?;
         }
@@ -175,10 +196,11 @@ impl Load<'_> {
             tps: times.len() as f64 / f64::from(seconds),
             p50: at(0.5).ok_or(none)?,
             p99: at(0.99).ok_or(none)?,
+            p999: at(0.999).ok_or(none)?,
             longest: at(1.0).ok_or(none)?,
-            client: used.processor.as_secs_f64() / elapsed,
-            written: used.written as f64 / wal as f64,
-            peak: used.peak as f64 / f64::from(1 << 20),
+            client: used.map(|used| used.processor.as_secs_f64() / elapsed),
+            written: used.map(|used| used.written as f64 / wal as f64),
+            peak: used.map(|used| used.peak as f64 / f64::from(1 << 20)),
             wal: wal as f64 / 1e6 / elapsed,
         })
     }

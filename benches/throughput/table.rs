@@ -105,39 +105,47 @@ pub struct Commits {
     pub p50: f64,
     /// 99 of 100 transactions took no longer, in milliseconds.
     pub p99: f64,
+    /// 999 of 1,000 transactions took no longer, in milliseconds.
+    pub p999: f64,
     /// The longest, in milliseconds.
     pub longest: f64,
-    /// The receiver's processor time in each second.
-    pub client: f64,
+    /// The receiver's processor time in each second, where there is a receiver.
+    pub client: Option<f64>,
     /// What the receiver wrote for each byte of WAL.
-    pub written: f64,
+    pub written: Option<f64>,
     /// The receiver's largest memory, in MiB.
-    pub peak: f64,
+    pub peak: Option<f64>,
     /// WAL a second, in MB.
     pub wal: f64,
 }
 
-/// All runs of one contender.
+/// All runs of one contender or limit.
 #[derive(Clone, Debug)]
 pub struct CommitRow {
     /// What it is called.
     pub name: String,
     /// In the order in which they were made.
     pub runs: Vec<Commits>,
+    /// Nobody's result, but what results are held against.
+    pub is_limit: bool,
 }
 
 impl CommitRow {
     /// The median of each figure by itself.
     pub fn median(&self) -> Option<Commits> {
         let of = |figure: fn(&Commits) -> f64| median(self.runs.iter().map(figure).collect());
+        let of_receiver = |figure: fn(&Commits) -> Option<f64>| {
+            median(self.runs.iter().map(figure).collect::<Option<_>>()?)
+        };
         Some(Commits {
             tps: of(|run| run.tps)?,
             p50: of(|run| run.p50)?,
             p99: of(|run| run.p99)?,
+            p999: of(|run| run.p999)?,
             longest: of(|run| run.longest)?,
-            client: of(|run| run.client)?,
-            written: of(|run| run.written)?,
-            peak: of(|run| run.peak)?,
+            client: of_receiver(|run| run.client),
+            written: of_receiver(|run| run.written),
+            peak: of_receiver(|run| run.peak),
             wal: of(|run| run.wal)?,
         })
     }

@@ -240,7 +240,19 @@ fn the_commits_of_a_synchronous_stream_are_seen_after_each_quiet_time() {
         // Long enough that the writer gives the conversation back.
         std::thread::sleep(Duration::from_millis(1500));
     }
+    let spares = || {
+        let entries = fs::read_dir(tapster.server("main").join("streaming")).expect("a directory");
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("spare")).count()
+    };
+    wait_until(
+        "segments made in quiet times",
+        Duration::from_secs(60),
+        || (spares() >= 8).then_some(()),
+        || receiver.output(),
+    );
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    assert_eq!(spares(), 0, "a receiver that has ended leaves none behind");
 }
 
 #[test]

@@ -216,3 +216,24 @@ fn a_disk_that_does_not_answer_is_seen_from_outside_and_a_full_one_that_is_tried
     drop(sender);
     thread.join().expect("no panic").expect_err("nothing was written");
 }
+
+#[test]
+fn the_length_of_flushes_decides_whether_zeros_are_written_for_the_next_segment() {
+    let filling_after = |flush: u64| {
+        let target = Target {
+            synchronous: Synchronous::new(true),
+            preparation: Preparation::Background,
+            ..target(&disk(9), WhenFull::Fail)
+        };
+        let mut writer = Writer::open(target, Timeline::FIRST, START).expect("opened");
+        for at in (START.0..START.0 + SIZE).step_by(flush as usize) {
+            writer.push(Lsn(at), wal(Lsn(at), Lsn(at + flush)));
+            writer.write_batch().expect("written");
+            writer.flush().expect("flushed");
+        }
+        writer.order.filling
+    };
+    assert_eq!(filling_after(8 << 10), Filling::Zeros, "commits, however fast they come");
+    assert_eq!(filling_after(32 << 10), Filling::Zeros);
+    assert_eq!(filling_after(128 << 10), Filling::Reserved, "a bulk load");
+}
