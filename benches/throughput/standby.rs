@@ -107,6 +107,8 @@ impl<'a> Bench<'a> {
 
     /// Commits that wait for nobody: what is left are the server and the clients.
     fn measure_limit(&self, load: &Load<'_>, sql: &Sql) -> Outcome<Commits> {
+        // A contender that failed may have left its name there.
+        wait_for_standby(sql, "")?;
         sql.run("CHECKPOINT")?;
         let folder = self.site.settled(&[], 256 << 20)?;
         load.run(None, self.site, &folder, self.options.seconds)

@@ -115,7 +115,7 @@ impl Lent {
     /// Reads what is there already.
     ///
     /// # Errors
-    /// `WouldBlock`: there is nothing. Otherwise the socket is lost.
+    /// `WouldBlock`: there is nothing. Unless [`is_no_fault`] the socket is lost.
     pub fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (read, _) = match self {
             Lent::Tcp(socket) => recv(socket, buffer, RecvFlags::DONTWAIT),

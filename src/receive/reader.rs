@@ -134,7 +134,8 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
             }
             let now = Instant::now();
             self.show();
-            if self.quiet_at().is_some_and(|at| now >= at) {
+            // A pause of ours is none of the server's.
+            if listening && self.quiet_at().is_some_and(|at| now >= at) {
                 self.ask_for_flush()?;
             }
             self.report(listening, now)?;
@@ -167,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
         if let Farewell::Said { deadline: last, .. } = self.farewell {
             deadline = deadline.min(last);
         }
-        if let Some(at) = self.quiet_at() {
+        if listening && let Some(at) = self.quiet_at() {
             deadline = deadline.min(at);
         }
         if listening && self.input.capacity() - self.input.len() < READ_MIN {

@@ -22,7 +22,7 @@ use self::maker::{Made, Maker, Pace};
 use self::stock::{Stock, stock_names};
 use super::positions::Positions;
 use super::segment::SegmentFile;
-use super::target::Target;
+use super::target::{Synchronous, Target};
 use crate::archive::{RECYCLED_NAME, RECYCLING_NAME};
 use crate::disk::{self, Disk, DiskError};
 
@@ -68,6 +68,8 @@ pub(super) struct Spares {
 #[derive(Debug)]
 enum State {
     InTurn,
+    /// Background, as soon as somebody writes.
+    Idle(Arc<Positions>, Synchronous),
     Background(Background),
 }
 
@@ -85,16 +87,23 @@ struct Background {
 impl Spares {
     /// Spares for what is written to `target`, up to `positions`.
     pub(super) fn new(target: &Target, positions: &Arc<Positions>) -> Spares {
-        let maker = Maker::new(target);
         let state = match target.preparation {
             Preparation::InTurn => State::InTurn,
             Preparation::Background => {
-                let (positions, synchronous) = (Arc::clone(positions), target.synchronous.clone());
-                let stock = Stock::new(maker.clone(), positions, synchronous);
-                Background::start(stock, maker.clone()).map_or(State::InTurn, State::Background)
+                State::Idle(Arc::clone(positions), target.synchronous.clone())
             }
         };
-        Spares { maker, ready: None, state }
+        Spares { maker: Maker::new(target), ready: None, state }
+    }
+
+    /// Starts the thread, for a writer in a thread of its own: whoever drops this waits for it.
+    pub(super) fn start(&mut self) {
+        if let State::Idle(positions, synchronous) = &self.state {
+            let (positions, synchronous) = (Arc::clone(positions), synchronous.clone());
+            let stock = Stock::new(self.maker.clone(), positions, synchronous);
+            let thread = Background::start(stock, self.maker.clone());
+            self.state = thread.map_or(State::InTurn, State::Background);
+        }
     }
 
     /// The path of a spare that was made and not yet taken into use.
@@ -115,14 +124,17 @@ impl Spares {
             return;
         }
         match &mut self.state {
-            State::InTurn => self.ready = self.maker.make(order.filling).ok(),
+            State::InTurn | State::Idle(..) => self.ready = self.maker.make(order.filling).ok(),
             State::Background(thread) => thread.order(order),
         }
     }
 
-    /// A file of full size, durable as it is, at [`Spares::path`]. Where none is ready, one is
-    /// made in the shortest way.
+    /// A file of full size, durable as it is, at [`Spares::path`]. Where none is ready or in
+    /// stock, one is made in the shortest way.
     pub(super) fn take(&mut self) -> Result<SegmentFile, DiskError> {
+        if let (None, State::Background(thread)) = (&self.ready, &mut self.state) {
+            thread.order(AT_ONCE);
+        }
         // A thread that failed says so here, and then the file is made in its stead: the reason
         // may have gone away meanwhile, and if not, it comes up again.
         let ready = self.ready.take().or_else(|| self.ordered());
@@ -138,7 +150,7 @@ impl Spares {
     fn ordered(&mut self) -> Option<SegmentFile> {
         match &mut self.state {
             State::Background(thread) => thread.fetch(),
-            State::InTurn => None,
+            State::InTurn | State::Idle(..) => None,
         }
     }
 }
@@ -221,6 +233,8 @@ pub(super) fn clear(disk: &dyn Disk, directory: &Path) -> Result<(), DiskError> 
     Ok(())
 }
 
+/// Of who waits already. What was ordered before is as good.
+const AT_ONCE: Order = Order { filling: Filling::Reserved, within: Duration::ZERO };
 const SPARE_NAME: &str = "spare.tmp";
 
 #[cfg(test)]

@@ -167,7 +167,8 @@ impl Watch<'_> {
     /// Takes settings into account from the moment on: has the writer flush at once when commits
     /// wait for us.
     ///
-    /// Until then each report asks for a flush: a commit waits for some seconds, not for ever.
+    /// Until then pauses and reports ask for a flush: a commit waits for a tenth of a second where
+    /// nothing else comes, and for some seconds at most.
     fn judge(&mut self, plan: &Plan, names: &str, awaits_apply: bool) {
         let server = plan.layout.server();
         let wanted = is_synchronous(plan, Some(names));

@@ -117,6 +117,7 @@ impl Writer {
     pub(super) fn run(mut self, queue: QueueReceiver) -> Result<(), DiskError> {
         // Also after a panic: nobody may wait for a writer that is gone.
         let _end = PublishEnd(Arc::clone(&self.positions));
+        self.spares.start();
         let way = self.target.inspection.take();
         let mut handover = way.map(|way| Handover::begin(way, self.timeline, self.position));
         let result = self.serve(&queue, handover.as_mut()).and_then(|()| self.flush());

@@ -1,7 +1,7 @@
 //! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
 //! The writer's thread talks to the server itself.
 //!
-//! What comes here is little, and copied once, out of the buffer of the read.
+//! What comes here is copied once, out of the buffer of the read.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::ControlFlow;
@@ -46,6 +46,9 @@ impl Bulk {
         self.large = if heard == Heard::Long { self.large + 1 } else { 0 };
         if self.large == 0 {
             self.flushing = Duration::ZERO;
+        } else if self.large == WINDOW {
+            // What the disk did long ago says little.
+            (self.large, self.flushing) = (WINDOW / 2, self.flushing / 2);
         }
     }
 
@@ -241,6 +244,8 @@ const LONG_READ: usize = 64 << 10;
 const GATHER: u64 = 256 << 10;
 /// So many large gatherings in a row are a bulk load: full pages behind a checkpoint are not.
 const BULK: u32 = 4;
+/// Over so many of them at most the flushes are averaged.
+const WINDOW: u32 = 32;
 /// A flush that keeps no stream waiting.
 const SHORT_FLUSH: Duration = Duration::from_millis(1);
 /// A server writes a message in one go; one that does not is not to delay commits.
@@ -284,5 +289,8 @@ mod tests {
         assert!(!is_on_after(&group.repeat(10)), "groups of commits");
         let fast_now = [&group.repeat(10)[..], &[(Heard::Long, fast); 10]].concat();
         assert!(!is_on_after(&fast_now), "the slow flushes were others'");
+        let slow_now =
+            [[(Heard::Long, fast); 1000].as_slice(), &[(Heard::Long, slow); 40]].concat();
+        assert!(is_on_after(&slow_now), "a disk that was fast for long");
     }
 }

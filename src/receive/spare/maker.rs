@@ -76,6 +76,11 @@ impl Maker {
         u64::from(self.size.bytes())
     }
 
+    /// What is free on the disk, in bytes.
+    pub(super) fn free_bytes(&self) -> Result<u64, DiskError> {
+        self.disk.free_bytes(self.path.parent().unwrap_or(&self.path))
+    }
+
     /// Makes one at once: somebody waits for it.
     pub(super) fn make(&self, filling: Filling) -> Made {
         match self.recycled()? {

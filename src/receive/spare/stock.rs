@@ -48,10 +48,11 @@ impl Stock {
     pub(super) fn wait_for_order(&mut self, orders: &Receiver<Order>) -> Option<Order> {
         let mut rest = LOOK;
         loop {
-            let order = if self.wants_more() {
-                orders.recv_timeout(rest)
-            } else {
-                orders.recv().map_err(RecvTimeoutError::from)
+            let order = match (self.has_room(), self.synchronous.get()) {
+                (false, _) => orders.recv().map_err(RecvTimeoutError::from),
+                // Commits may wait one day, and the quiet time be before.
+                (true, false) => orders.recv_timeout(NOBODY_WAITS),
+                (true, true) => orders.recv_timeout(rest),
             };
             match order {
                 Ok(order) => {
@@ -59,8 +60,8 @@ impl Stock {
                     return Some(order);
                 }
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) if self.is_quiet() => {
-                    self.refused = self.grow().is_err();
+                Err(RecvTimeoutError::Timeout) if self.wants_more() && self.is_quiet() => {
+                    self.refused = !matches!(self.grow(), Ok(true));
                     rest = STEP_REST;
                 }
                 Err(RecvTimeoutError::Timeout) => rest = LOOK,
@@ -70,26 +71,36 @@ impl Stock {
 
     /// One of the stock, at the path where the writer takes it.
     pub(super) fn take(&mut self) -> Option<Made> {
-        let Kept { path, file } = self.made.pop()?;
-        let renamed = self.maker.disk.rename(&path, &self.maker.path);
-        Some(renamed.and_then(|()| self.maker.with_both_doors(file)))
+        let kept = self.made.pop()?;
+        if let Err(error) = self.maker.disk.rename(&kept.path, &self.maker.path) {
+            self.made.push(kept);
+            return Some(Err(error));
+        }
+        Some(self.maker.with_both_doors(kept.file))
     }
 
-    fn wants_more(&self) -> bool {
+    fn has_room(&self) -> bool {
         let wanted = (STOCK_BYTES / self.maker.length()).min(STOCK_MAX);
-        !self.refused && (self.made.len() as u64) < wanted && self.synchronous.get()
+        !self.refused && (self.made.len() as u64) < wanted
     }
 
-    /// Whether nothing came since the last look.
+    pub(super) fn wants_more(&self) -> bool {
+        self.has_room() && self.synchronous.get()
+    }
+
+    /// Whether nothing came since the last look, and nothing is under way to the disk.
     pub(super) fn is_quiet(&mut self) -> bool {
-        let written = self.positions.read().written;
-        std::mem::replace(&mut self.seen, written) == written
+        let progress = self.positions.read();
+        let stands = std::mem::replace(&mut self.seen, progress.written) == progress.written;
+        stands && progress.flushed == progress.written
     }
 
-    /// One step. What cannot be finished leaves nothing behind.
-    pub(super) fn grow(&mut self) -> Result<(), DiskError> {
+    /// One step; what cannot be finished leaves nothing behind. `false`: the disk has no room to
+    /// spare.
+    pub(super) fn grow(&mut self) -> Result<bool, DiskError> {
         let (kept, step) = match self.begun.take() {
             Some(begun) => begun,
+            None if self.maker.free_bytes()? < ROOMY => return Ok(false),
             None => (self.begin()?, 0),
         };
         match self.fill(&kept, step) {
@@ -100,7 +111,7 @@ impl Stock {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn begin(&self) -> Result<Kept, DiskError> {
@@ -159,7 +170,11 @@ fn stock_name(number: u64) -> String {
 /// The space that a stock may take, in bytes: none where one segment is more.
 const STOCK_BYTES: u64 = 128 << 20;
 const STOCK_MAX: u64 = 16;
+/// With less free space there is no stock: it belongs to archive, backups and other receivers.
+const ROOMY: u64 = 8 * STOCK_BYTES;
 /// How long nothing comes in a quiet time. Between two commits of a steady stream less passes.
 const LOOK: Duration = Duration::from_millis(20);
+/// Until it is asked again whether commits wait.
+const NOBODY_WAITS: Duration = Duration::from_secs(5);
 /// Between two steps: a burst that begins finds the disk free nearly always.
 const STEP_REST: Duration = Duration::from_millis(2);

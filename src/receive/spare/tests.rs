@@ -56,6 +56,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 #[test]
 fn who_needs_a_spare_gets_it_at_once_however_slowly_it_is_being_made() {
     let mut spares = Spares::new(&target(&disk(), SIZE, false), &positions());
+    spares.start();
     let day = Duration::from_secs(24 * 3600);
     for _ in 0..3 {
         spares.prepare(Order { filling: Filling::Zeros, within: day });
@@ -65,39 +66,57 @@ fn who_needs_a_spare_gets_it_at_once_however_slowly_it_is_being_made() {
 }
 
 #[test]
-fn a_quiet_time_leaves_a_stock_of_durable_spares_which_orders_use_up() {
-    let disk = disk();
-    let target = target(&disk, SIZE, true);
-    let mut spares = Spares::new(&target, &positions());
-    until("a stock", || stock_of(&disk) == 16);
+fn a_quiet_time_leaves_a_stock_of_durable_spares_which_is_used_up_before_anything_is_made() {
+    let (disk, positions) = (disk(), positions());
+    let mut spares = Spares::new(&target(&disk, SIZE, true), &positions);
+    spares.start();
+    let is_made = |call: &&String| call.starts_with("sync ") && call.contains("/spare-");
+    until("a stock", || disk.history().iter().filter(is_made).count() == 16);
+    // From now on something is under way, and the stock does not grow again.
+    positions.publish_written(Lsn(SIZE + 1));
+    for number in 0..16 {
+        // As after a start in mid-segment, the first one was not ordered.
+        if number > 0 {
+            spares.prepare(NOW);
+        }
+        let spare = spares.take().expect("made");
+        assert_eq!(spare.file.length().expect("a length"), SIZE);
+        assert_eq!(stock_of(&disk), 15 - number, "it came out of the stock");
+        let taken = Path::new(DIRECTORY).join("taken");
+        disk.rename(spares.path(), &taken).expect("its name is there");
+        disk.sync_directory(Path::new(DIRECTORY)).expect("synced");
+        let after = disk.after_power_loss(7).bytes(&taken).expect("its name is durable");
+        assert!(after.len() as u64 == SIZE && after.iter().all(|byte| *byte == 0));
+        disk.remove_file(&taken).expect("there");
+    }
     spares.prepare(NOW);
-    // One is on its way, or has its place taken by another one already.
-    let spare = spares.take().expect("made");
-    assert_eq!(spare.file.length().expect("a length"), SIZE);
-    disk.rename(spares.path(), &Path::new(DIRECTORY).join("taken")).expect("its name is there");
-    disk.sync_directory(Path::new(DIRECTORY)).expect("synced");
-    let after = disk.after_power_loss(7).bytes(&Path::new(DIRECTORY).join("taken"));
-    assert!(after.is_some_and(|bytes| bytes.len() as u64 == SIZE && bytes.iter().all(|b| *b == 0)));
+    spares.take().expect("made in its turn");
+}
+
+#[test]
+fn who_ends_leaves_no_spare_behind() {
+    let disk = disk();
+    let mut spares = Spares::new(&target(&disk, SIZE, true), &positions());
+    spares.start();
+    until("a stock", || stock_of(&disk) > 2);
+    spares.prepare(NOW);
     drop(spares);
-    assert_eq!(disk.files(), [Path::new(DIRECTORY).join("taken")], "nothing is left behind");
+    assert!(disk.files().is_empty(), "{:?}", disk.files());
 }
 
 #[test]
 fn a_stream_that_nobody_waits_for_and_one_of_huge_segments_have_no_stock() {
-    for (size, synchronous) in [(SIZE, false), (256 << 20, true)] {
-        let disk = disk();
-        let target = target(&disk, size, synchronous);
-        let mut stock = Stock::new(Maker::new(&target), positions(), target.synchronous.clone());
-        let (orders, waiting) = mpsc::sync_channel(1);
-        let held = thread::spawn(move || stock.wait_for_order(&waiting).is_none());
-        drop(orders);
-        assert!(held.join().expect("no panic"), "there was no order");
-        assert!(disk.files().is_empty());
+    for (size, synchronous, wanted) in
+        [(SIZE, true, true), (SIZE, false, false), (256 << 20, true, false)]
+    {
+        let target = target(&disk(), size, synchronous);
+        let stock = Stock::new(Maker::new(&target), positions(), target.synchronous.clone());
+        assert_eq!(stock.wants_more(), wanted, "{size} bytes, synchronous: {synchronous}");
     }
 }
 
 #[test]
-fn a_stock_grows_only_while_nothing_comes() {
+fn a_stock_grows_only_while_nothing_comes_and_nothing_is_under_way() {
     let (disk, positions) = (disk(), positions());
     let target = target(&disk, SIZE, true);
     let mut stock =
@@ -106,6 +125,8 @@ fn a_stock_grows_only_while_nothing_comes() {
     for step in 1..4 {
         positions.publish_written(Lsn(SIZE + step));
         assert!(!stock.is_quiet(), "something came");
+        assert!(!stock.is_quiet(), "it is being flushed");
+        positions.publish_flushed(Lsn(SIZE + step));
         assert!(stock.is_quiet());
     }
 }
@@ -141,7 +162,8 @@ fn a_disk_without_room_has_no_stock_and_no_parts_of_one() {
 fn a_start_clears_away_what_a_crash_has_left() {
     let disk = disk();
     let target = target(&disk, SIZE, true);
-    let spares = Spares::new(&target, &positions());
+    let mut spares = Spares::new(&target, &positions());
+    spares.start();
     until("a stock", || stock_of(&disk) > 2);
     let crashed = disk.after_kill(3);
     drop(spares);

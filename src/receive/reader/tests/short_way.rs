@@ -200,7 +200,7 @@ async fn what_came_of_a_message_is_durable_although_its_rest_does_not_come() {
 }
 
 #[tokio::test]
-async fn a_bulk_load_and_a_change_of_mind_bring_the_conversation_back_and_lose_nothing() {
+async fn a_change_of_mind_brings_the_conversation_back_and_a_bulk_load_loses_nothing() {
     let mut scene = Scene::begin(6).await;
     scene.lent().await;
     for _ in 0..20 {
