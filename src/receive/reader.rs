@@ -254,20 +254,23 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
 
     /// Asks for what was received to be made durable, once.
     fn ask_for_flush(&mut self) -> Result<(), Fault> {
-        let received = self.stream.received();
-        if received > self.flush_asked && received > self.positions.read().flushed {
+        if self.owes_flush() {
             self.queue.flush()?;
-            self.flush_asked = received;
+            self.flush_asked = self.stream.received();
         }
         Ok(())
+    }
+
+    /// Whether something was received that is not durable, and no flush asked for.
+    fn owes_flush(&self) -> bool {
+        let received = self.stream.received();
+        received > self.flush_asked && received > self.positions.read().flushed
     }
 
     /// When a stream that has paused is made durable: commits may wait for it since a moment of
     /// which nobody has told us yet.
     fn quiet_at(&self) -> Option<Instant> {
-        let received = self.stream.received();
-        let is_open = received > self.flush_asked && received > self.positions.read().flushed;
-        is_open.then(|| self.feedback.heard_at() + QUIET)
+        self.owes_flush().then(|| self.feedback.heard_at() + QUIET)
     }
 
     fn begin_farewell(&mut self, end: End) -> Result<(), Fault> {

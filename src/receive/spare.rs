@@ -22,7 +22,7 @@ use self::maker::{Made, Maker, Pace};
 use self::stock::{Stock, stock_names};
 use super::positions::Positions;
 use super::segment::SegmentFile;
-use super::target::{Synchronous, Target};
+use super::target::Target;
 use crate::archive::{RECYCLED_NAME, RECYCLING_NAME};
 use crate::disk::{self, Disk, DiskError};
 
@@ -62,15 +62,8 @@ pub(super) struct Spares {
     maker: Maker,
     /// One that is made and waits.
     ready: Option<SegmentFile>,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    InTurn,
-    /// Background, as soon as somebody writes.
-    Idle(Arc<Positions>, Synchronous),
-    Background(Background),
+    /// Without it spares are made in turn.
+    thread: Option<Background>,
 }
 
 /// The thread that makes spares. It waits for an order, or has one if `ordered`.
@@ -85,24 +78,18 @@ struct Background {
 }
 
 impl Spares {
-    /// Spares for what is written to `target`, up to `positions`.
-    pub(super) fn new(target: &Target, positions: &Arc<Positions>) -> Spares {
-        let state = match target.preparation {
-            Preparation::InTurn => State::InTurn,
-            Preparation::Background => {
-                State::Idle(Arc::clone(positions), target.synchronous.clone())
-            }
-        };
-        Spares { maker: Maker::new(target), ready: None, state }
+    /// Spares for what is written to `target`.
+    pub(super) fn new(target: &Target) -> Spares {
+        Spares { maker: Maker::new(target), ready: None, thread: None }
     }
 
-    /// Starts the thread, for a writer in a thread of its own: whoever drops this waits for it.
-    pub(super) fn start(&mut self) {
-        if let State::Idle(positions, synchronous) = &self.state {
-            let (positions, synchronous) = (Arc::clone(positions), synchronous.clone());
+    /// Starts the thread, if one is wanted, for the stream at these positions. For a writer in a
+    /// thread of its own: whoever drops this waits for it.
+    pub(super) fn start(&mut self, target: &Target, positions: &Arc<Positions>) {
+        if target.preparation == Preparation::Background {
+            let (positions, synchronous) = (Arc::clone(positions), target.synchronous.clone());
             let stock = Stock::new(self.maker.clone(), positions, synchronous);
-            let thread = Background::start(stock, self.maker.clone());
-            self.state = thread.map_or(State::InTurn, State::Background);
+            self.thread = Background::start(stock, self.maker.clone());
         }
     }
 
@@ -123,16 +110,16 @@ impl Spares {
         if self.ready.is_some() {
             return;
         }
-        match &mut self.state {
-            State::InTurn | State::Idle(..) => self.ready = self.maker.make(order.filling).ok(),
-            State::Background(thread) => thread.order(order),
+        match &mut self.thread {
+            None => self.ready = self.maker.make(order.filling).ok(),
+            Some(thread) => thread.order(order),
         }
     }
 
     /// A file of full size, durable as it is, at [`Spares::path`]. Where none is ready or in
     /// stock, one is made in the shortest way.
     pub(super) fn take(&mut self) -> Result<SegmentFile, DiskError> {
-        if let (None, State::Background(thread)) = (&self.ready, &mut self.state) {
+        if let (None, Some(thread)) = (&self.ready, &mut self.thread) {
             thread.order(AT_ONCE);
         }
         // A thread that failed says so here, and then the file is made in its stead: the reason
@@ -148,10 +135,7 @@ impl Spares {
 
     /// What the thread was told to make, if it was told and could.
     fn ordered(&mut self) -> Option<SegmentFile> {
-        match &mut self.state {
-            State::Background(thread) => thread.fetch(),
-            State::InTurn | State::Idle(..) => None,
-        }
+        self.thread.as_mut()?.fetch()
     }
 }
 

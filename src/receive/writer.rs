@@ -55,8 +55,7 @@ impl Writer {
     /// there is no room for a new one.
     pub fn open(target: Target, timeline: Timeline, position: Lsn) -> Result<Writer, DiskError> {
         let filling = if target.synchronous.get() { Filling::Zeros } else { Filling::Reserved };
-        let positions = Arc::new(Positions::new(position));
-        let mut spares = Spares::new(&target, &positions);
+        let mut spares = Spares::new(&target);
         let segment = resume::open_partial(&target, timeline, position)?;
         // What stands before `position` will be reported as durable: its name is to be.
         target.disk.sync_directory(&target.directory)?;
@@ -69,7 +68,7 @@ impl Writer {
             position,
             segment,
             spares,
-            positions,
+            positions: Arc::new(Positions::new(position)),
             batch: Batch::new(),
             pins: None,
             buffer: AlignedBuffer::new(if target.direct { BUFFER_BYTES } else { 0 }),
@@ -117,7 +116,7 @@ impl Writer {
     pub(super) fn run(mut self, queue: QueueReceiver) -> Result<(), DiskError> {
         // Also after a panic: nobody may wait for a writer that is gone.
         let _end = PublishEnd(Arc::clone(&self.positions));
-        self.spares.start();
+        self.spares.start(&self.target, &self.positions);
         let way = self.target.inspection.take();
         let mut handover = way.map(|way| Handover::begin(way, self.timeline, self.position));
         let result = self.serve(&queue, handover.as_mut()).and_then(|()| self.flush());

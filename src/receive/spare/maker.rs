@@ -91,7 +91,7 @@ impl Maker {
 
     /// The same at a pace, where [`Maker::recycled`] had none.
     pub(super) fn make_new(&self, filling: Filling, pace: Option<&Pace<'_>>) -> Made {
-        let file = self.disk.create(&self.path, SEGMENT_MODE)?;
+        let file = self.reserve(&self.path)?;
         match self.fill(file.as_ref(), filling, pace) {
             Ok(()) => self.with_both_doors(file),
             Err(error) => {
@@ -128,10 +128,14 @@ impl Maker {
         }
     }
 
-    /// Creates a file of full size at `path`; nothing of it is written or durable.
+    /// Creates a file of full size at `path`, or none: that it fits is known before anything is
+    /// written. Nothing of it is durable.
     pub(super) fn reserve(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
         let file = self.disk.create(path, SEGMENT_MODE)?;
-        file.allocate(0, self.length())?;
+        if let Err(error) = file.allocate(0, self.length()) {
+            let _ = self.disk.remove_file(path);
+            return Err(error);
+        }
         Ok(file)
     }
 
@@ -152,8 +156,6 @@ impl Maker {
         filling: Filling,
         pace: Option<&Pace<'_>>,
     ) -> Result<(), DiskError> {
-        // Reserved in both cases: that it fits is known before much is written.
-        file.allocate(0, self.length())?;
         let mut step = if filling == Filling::Zeros { 0 } else { self.length() };
         while step < self.length() && pace.is_none_or(|pace| pace.wait(step, self.length())) {
             let end = self.write_step(file, step)?;

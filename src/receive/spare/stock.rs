@@ -117,13 +117,8 @@ impl Stock {
     fn begin(&self) -> Result<Kept, DiskError> {
         let path = self.free_name();
         self.maker.make_way(&path)?;
-        match self.maker.reserve(&path) {
-            Ok(file) => Ok(Kept { path, file }),
-            Err(error) => {
-                let _ = self.maker.disk.remove_file(&path);
-                Err(error)
-            }
-        }
+        let file = self.maker.reserve(&path)?;
+        Ok(Kept { path, file })
     }
 
     fn fill(&self, kept: &Kept, step: u64) -> Result<u64, DiskError> {

@@ -39,6 +39,12 @@ fn positions() -> Arc<Positions> {
     Arc::new(Positions::new(Lsn(SIZE)))
 }
 
+fn started(target: &Target, positions: &Arc<Positions>) -> Spares {
+    let mut spares = Spares::new(target);
+    spares.start(target, positions);
+    spares
+}
+
 /// The names that the disk has, of files in stock.
 fn stock_of(disk: &ModelDisk) -> usize {
     let names = || stock_names().map(|name| Path::new(DIRECTORY).join(name));
@@ -55,8 +61,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 
 #[test]
 fn who_needs_a_spare_gets_it_at_once_however_slowly_it_is_being_made() {
-    let mut spares = Spares::new(&target(&disk(), SIZE, false), &positions());
-    spares.start();
+    let mut spares = started(&target(&disk(), SIZE, false), &positions());
     let day = Duration::from_secs(24 * 3600);
     for _ in 0..3 {
         spares.prepare(Order { filling: Filling::Zeros, within: day });
@@ -68,8 +73,7 @@ fn who_needs_a_spare_gets_it_at_once_however_slowly_it_is_being_made() {
 #[test]
 fn a_quiet_time_leaves_a_stock_of_durable_spares_which_is_used_up_before_anything_is_made() {
     let (disk, positions) = (disk(), positions());
-    let mut spares = Spares::new(&target(&disk, SIZE, true), &positions);
-    spares.start();
+    let mut spares = started(&target(&disk, SIZE, true), &positions);
     let is_made = |call: &&String| call.starts_with("sync ") && call.contains("/spare-");
     until("a stock", || disk.history().iter().filter(is_made).count() == 16);
     // From now on something is under way, and the stock does not grow again.
@@ -96,8 +100,7 @@ fn a_quiet_time_leaves_a_stock_of_durable_spares_which_is_used_up_before_anythin
 #[test]
 fn who_ends_leaves_no_spare_behind() {
     let disk = disk();
-    let mut spares = Spares::new(&target(&disk, SIZE, true), &positions());
-    spares.start();
+    let mut spares = started(&target(&disk, SIZE, true), &positions());
     until("a stock", || stock_of(&disk) > 2);
     spares.prepare(NOW);
     drop(spares);
@@ -162,8 +165,7 @@ fn a_disk_without_room_has_no_stock_and_no_parts_of_one() {
 fn a_start_clears_away_what_a_crash_has_left() {
     let disk = disk();
     let target = target(&disk, SIZE, true);
-    let mut spares = Spares::new(&target, &positions());
-    spares.start();
+    let spares = started(&target, &positions());
     until("a stock", || stock_of(&disk) > 2);
     let crashed = disk.after_kill(3);
     drop(spares);
