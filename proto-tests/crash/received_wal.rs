@@ -237,8 +237,14 @@ fn calls_of_a_life(log: &Log, synchronous: bool) -> (u64, Vec<String>) {
 }
 
 /// The next life has to reach the end and to keep the promises of the one before.
-fn check_next_life(log: &Log, disk: &ModelDisk, mut promises: Promises, what: &str) {
-    let mut next = Receiver { log, disk, synchronous: false };
+fn check_next_life(
+    log: &Log,
+    disk: &ModelDisk,
+    synchronous: bool,
+    mut promises: Promises,
+    what: &str,
+) {
+    let mut next = Receiver { log, disk, synchronous };
     next.live(&mut promises).unwrap_or_else(|error| panic!("{what}: no next life: {error}"));
     check(log, disk, &promises, &format!("{what}, in the next life"));
     let survived = disk.after_power_loss(99);
@@ -267,7 +273,7 @@ fn power_cut_at_every_call(synchronous: bool) {
                 let survived = disk.after_power_loss(at * 1000 + life * SURVIVORS + seed);
                 check(&log, &survived, &promises, &format!("{what}, seed {seed}"));
                 if (life, seed) == (at % LIVES, 0) {
-                    check_next_life(&log, &survived, promises.clone(), &what);
+                    check_next_life(&log, &survived, synchronous, promises.clone(), &what);
                 }
             }
         }
@@ -286,21 +292,30 @@ fn flushed_wal_of_a_synchronous_standby_survives_a_power_cut_at_any_call() {
 
 #[test]
 fn flushed_wal_survives_an_error_at_any_call_and_nothing_else_is_promised() {
+    error_at_every_call(false);
+}
+
+#[test]
+fn flushed_wal_of_a_synchronous_standby_survives_an_error_at_any_call() {
+    error_at_every_call(true);
+}
+
+fn error_at_every_call(synchronous: bool) {
     let log = log();
-    let (calls, history) = calls_of_a_life(&log, false);
+    let (calls, history) = calls_of_a_life(&log, synchronous);
     for at in 0..calls {
         for error in [Errno::IO, Errno::NOSPC, Errno::DQUOT] {
             let what = format!("{error:?} at {at} ({})", history[at as usize]);
             let disk = fresh(at);
             disk.fail_call(at, error);
             let mut promises = Promises::default();
-            let receiver = Receiver { log: &log, disk: &disk, synchronous: false };
+            let receiver = Receiver { log: &log, disk: &disk, synchronous };
             // Some errors are no harm: a hint that goes unheard, a spare that is made later.
             let _ = receiver.live(&mut promises);
             check(&log, &disk.after_power_loss(at), &promises, &what);
             // The process goes on, or another one follows, with the page cache as it is: what a
             // failed sync left in it is not on the disk.
-            check_next_life(&log, &disk.after_kill(at), promises, &what);
+            check_next_life(&log, &disk.after_kill(at), synchronous, promises, &what);
         }
     }
 }
@@ -310,16 +325,17 @@ fn a_second_power_cut_during_recovery_from_the_first_loses_nothing_either() {
     let log = log();
     let (calls, _) = calls_of_a_life(&log, false);
     for first in (0..calls).step_by(5) {
+        let synchronous = first % 2 == 1;
         let disk = fresh(first);
         disk.power_loss_at_call(first);
         let mut promises = Promises::default();
-        let _ = Receiver { log: &log, disk: &disk, synchronous: false }.live(&mut promises);
+        let _ = Receiver { log: &log, disk: &disk, synchronous }.live(&mut promises);
         // The calls of a start and of the first writes.
         for second in 0..12 {
             let survived = disk.after_power_loss(first);
             survived.power_loss_at_call(second);
             let mut promises = promises.clone();
-            let receiver = Receiver { log: &log, disk: &survived, synchronous: false };
+            let receiver = Receiver { log: &log, disk: &survived, synchronous };
             let _ = receiver.live(&mut promises);
             let what = format!("power cuts at {first} and then at {second}");
             check(&log, &survived.after_power_loss(second), &promises, &what);
@@ -343,6 +359,6 @@ fn a_switch_exactly_on_a_segment_boundary_is_followed_across_power_cuts() {
         let _ = Receiver { log: &log, disk: &disk, synchronous: false }.live(&mut promises);
         let survived = disk.after_power_loss(at);
         check(&log, &survived, &promises, &what);
-        check_next_life(&log, &survived, promises, &what);
+        check_next_life(&log, &survived, false, promises, &what);
     }
 }

@@ -1,6 +1,7 @@
 //! Memory that writes past the page cache can be made from.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::sys;
 
@@ -49,6 +50,22 @@ impl AlignedBuffer {
         self.filled = 0;
     }
 
+    /// Forgets what it holds but for this range, which must lie in it and stands at its beginning
+    /// afterwards.
+    pub fn keep(&mut self, range: Range<usize>) {
+        let length = range.len();
+        let (from, to) = (self.start + range.start, self.start + range.end);
+        self.memory.copy_within(from..to, self.start);
+        self.filled = length;
+    }
+
+    /// Adds zeros up to the end of a block.
+    pub fn pad(&mut self) {
+        let missing = self.filled.next_multiple_of(DIRECT_ALIGN) - self.filled;
+        self.room()[..missing].fill(0);
+        self.fill(missing);
+    }
+
     /// What is free, to be filled from its beginning on; then say so to
     /// [`AlignedBuffer::fill`].
     pub fn room(&mut self) -> &mut [u8] {
@@ -91,6 +108,12 @@ mod tests {
         assert_eq!(buffer.filled()[4999..5001], [1, 2]);
         buffer.fill(1);
         assert!(buffer.room().is_empty() && buffer.filled().len() == 8192);
+        buffer.keep(4999..5002);
+        assert_eq!(buffer.filled(), [1, 2, 2]);
+        buffer.pad();
+        assert_eq!((buffer.filled().len(), &buffer.filled()[2..4]), (4096, &[2, 0][..]));
+        buffer.pad();
+        assert_eq!(buffer.filled().len(), 4096, "it ends at a block");
         buffer.clear();
         assert!(buffer.filled().is_empty());
     }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -112,6 +113,24 @@ impl io::Read for Lent {
 }
 
 impl Lent {
+    /// Reads what comes within `patience`.
+    ///
+    /// A blocking read of a Unix-domain socket also wakes up when the other side takes what was
+    /// sent to it (`unix_write_space` in the kernel), and goes to sleep again: with an answer to
+    /// each message, once a message. A poll sleeps through that.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing came. Unless [`is_no_fault`] the socket is lost.
+    pub fn read_within(&mut self, buffer: &mut [u8], patience: Duration) -> io::Result<usize> {
+        let mut watched = [match self {
+            Lent::Tcp(socket) => PollFd::new(socket, PollFlags::IN),
+            Lent::Unix(socket) => PollFd::new(socket, PollFlags::IN),
+        }];
+        let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+        poll(&mut watched, Some(&patience))?;
+        self.read_now(buffer)
+    }
+
     /// Reads what is there already.
     ///
     /// # Errors

@@ -46,6 +46,11 @@ impl Batch {
         self.length >= WORTH_A_LOOK || self.pieces.len() >= PIECES / 2
     }
 
+    /// The same on the short way: there the other thread takes a processor that commits need.
+    pub(super) fn is_long(&self) -> bool {
+        self.length >= LONG || self.pieces.len() >= PIECES / 2
+    }
+
     /// Whether more is kept for the inspector than a stream that goes past the queue may pile up.
     pub(super) fn is_piled_up(&self) -> bool {
         self.length >= PILED_UP
@@ -77,15 +82,14 @@ impl Batch {
         (slices, count, length)
     }
 
-    /// Copies the next `length` bytes, which fit.
+    /// Appends a copy of the next `length` bytes, which fit.
     pub(super) fn copy_into(&self, buffer: &mut AlignedBuffer, length: usize) {
-        buffer.clear();
+        let mut wanted = length;
         for bytes in self.rest() {
-            let wanted = length - buffer.filled().len();
             if wanted == 0 {
                 break;
             }
-            buffer.append(&bytes[..bytes.len().min(wanted)]);
+            wanted -= buffer.append(&bytes[..bytes.len().min(wanted)]);
         }
     }
 
@@ -127,7 +131,8 @@ impl Batch {
 const BYTES: u64 = 4 << 20;
 const PIECES: usize = 512;
 const WORTH_A_LOOK: u64 = 256 << 10;
-const PILED_UP: u64 = 1 << 20;
+const LONG: u64 = 1 << 20;
+const PILED_UP: u64 = 2 << 20;
 /// What one vectored write takes.
 pub(super) const SLICES: usize = 128;
 

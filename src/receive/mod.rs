@@ -43,6 +43,8 @@ mod watch;
 mod service;
 mod shortcut;
 mod error;
+#[cfg(test)]
+mod fixture;
 
 pub use error::ReceiveError;
 pub use histogram::Percentiles;

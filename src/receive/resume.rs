@@ -41,7 +41,8 @@ pub(super) fn open_partial(
     target.disk.sync_directory(&target.directory)?;
     let direct = if target.direct { target.disk.open_direct(&path)? } else { None };
     let file = SegmentFile { file, direct };
-    Ok(Some(OpenSegment::new(file, path, name, range(position, size), position)))
+    let segment = OpenSegment::new(file, path, name, range(position, size), position);
+    Ok(Some(segment.left_behind()))
 }
 
 /// Gives a segment its final name whose content is complete although its name is not.

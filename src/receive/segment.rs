@@ -6,16 +6,22 @@
 //!
 //! Much at once goes past the page cache: one copy into an aligned buffer, where the kernel
 //! would make the same copy, find pages for it and write them back later. Little at a time goes
-//! through the page cache, and so do the ends of a large write that fill no whole block: no
-//! page of the cache is ever written by both.
+//! through the page cache, which gathers it, and so do the ends of a large write that fill no
+//! whole block: to write one twice into reserved space costs more.
 //!
-//! Where commits wait, everything goes through the page cache: a flush comes after each batch,
-//! and there the kernel is quicker with one long write-back than with our direct writes in turn.
+//! Where commits wait, everything goes past the page cache: a flush comes after each batch, and
+//! then finds nothing to write back. See [`Blocks`] for what fills no whole block. A block that
+//! began in the page cache is ended there: no page waits in the cache to be written back over
+//! what was written past it. A file that an earlier life has left is the exception: its bytes stay
+//! as they are until they are received again.
+
+mod blocks;
 
 use std::path::PathBuf;
 
+pub(super) use self::blocks::Blocks;
 use super::batch::Batch;
-use crate::disk::{AlignedBuffer, DIRECT_ALIGN, DiskError, DiskFile};
+use crate::disk::{DIRECT_ALIGN, DiskError, DiskFile};
 use crate::wal::{Lsn, SegmentName};
 
 /// A file of a segment, through its two doors.
@@ -25,6 +31,33 @@ pub(super) struct SegmentFile {
     pub(super) file: Box<dyn DiskFile>,
     /// Past the page cache, where the file system has that.
     pub(super) direct: Option<Box<dyn DiskFile>>,
+}
+
+impl SegmentFile {
+    /// Writes past the page cache, from memory and to an offset as [`Disk::open_direct`] wants
+    /// them. `false`: this file has no such writes, and nothing counts as written. A file system that
+    /// took the flag and refuses the write is asked no more.
+    ///
+    /// [`Disk::open_direct`]: crate::disk::Disk::open_direct
+    pub(super) fn write_direct(&mut self, bytes: &[u8], offset: u64) -> Result<bool, DiskError> {
+        let Some(direct) = &self.direct else { return Ok(false) };
+        match direct.write_all_at(bytes, offset) {
+            Err(error) if error.is_unsupported() => {
+                self.direct = None;
+                Ok(false)
+            }
+            result => result.map(|()| true),
+        }
+    }
+}
+
+/// What goes past the page cache, where a file has that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PastCache {
+    /// Everything: commits wait.
+    All,
+    /// What is long enough to be worth a trip to the device, in whole blocks.
+    Long,
 }
 
 /// An open segment. `start <= flushed <= written <= end`.
@@ -43,6 +76,8 @@ pub(super) struct OpenSegment {
     flushed: Lsn,
     /// Write-back has been asked for up to here, or was waited for.
     hinted: Lsn,
+    /// An earlier life may have received and acknowledged what stands behind `written`.
+    may_hold_more: bool,
 }
 
 impl OpenSegment {
@@ -63,7 +98,13 @@ impl OpenSegment {
             written: position,
             flushed: position,
             hinted: position,
+            may_hold_more: false,
         }
+    }
+
+    /// The same of a file that an earlier life has left.
+    pub(super) fn left_behind(self) -> OpenSegment {
+        OpenSegment { may_hold_more: true, ..self }
     }
 
     /// Which segment it is.
@@ -86,33 +127,31 @@ impl OpenSegment {
         self.end - self.written
     }
 
-    /// Writes as much of the batch as fits; past the page cache with the help of `buffer`, if
-    /// there is one. After an error what was written before it counts, and to write the rest
-    /// again is right.
+    /// Writes as much of the batch as fits; past the page cache with the help of `blocks`. After
+    /// an error what was written before it counts, and to write the rest again is right.
     pub(super) fn append(
         &mut self,
         batch: &mut Batch,
-        mut buffer: Option<&mut AlignedBuffer>,
+        past_cache: PastCache,
+        blocks: &mut Blocks,
     ) -> Result<(), DiskError> {
+        // What fills a block up would stand in the place of what was acknowledged.
+        let past_cache = if self.may_hold_more { PastCache::Long } else { past_cache };
         loop {
             let fits = self.room().min(batch.left());
             if fits == 0 {
                 return Ok(());
             }
-            let is_long = self.file.direct.is_some() && fits >= DIRECT_MIN;
-            let Some(buffer) = buffer.as_deref_mut().filter(|_| is_long) else {
-                self.append_cached(batch, fits)?;
-                continue;
-            };
-            let block = DIRECT_ALIGN as u64;
-            let offset = self.written - self.start;
-            let before = offset.next_multiple_of(block) - offset;
-            if before > 0 {
-                self.append_cached(batch, before)?;
-                continue;
+            match past_cache {
+                PastCache::All if self.file.direct.is_some() => {
+                    self.append_direct(batch, fits, blocks)?;
+                }
+                PastCache::Long if self.file.direct.is_some() && fits >= DIRECT_MIN => {
+                    let rest = (self.written + fits).0 % DIRECT_ALIGN as u64;
+                    self.append_direct(batch, fits - rest, blocks)?;
+                }
+                _ => self.append_cached(batch, fits)?,
             }
-            let blocks = fits.min(buffer.capacity() as u64) / block * block;
-            self.append_direct(batch, buffer, blocks)?;
         }
     }
 
@@ -126,27 +165,29 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Past the page cache. A file system that took the flag and refuses the write is asked
-    /// no more.
+    /// Past the page cache, with one call, unless the block began in it.
     fn append_direct(
         &mut self,
         batch: &mut Batch,
-        buffer: &mut AlignedBuffer,
-        length: u64,
+        limit: u64,
+        blocks: &mut Blocks,
     ) -> Result<(), DiskError> {
-        let Some(direct) = &self.file.direct else { return Ok(()) };
-        batch.copy_into(buffer, length as usize);
-        match direct.write_all_at(buffer.filled(), self.written - self.start) {
-            Ok(()) => {
+        let (offset, block) = (self.written - self.start, DIRECT_ALIGN as u64);
+        let Some(length) = blocks.load(batch, self.written, limit) else {
+            let rest = offset.next_multiple_of(block) - offset;
+            return self.append_cached(batch, limit.min(rest));
+        };
+        match self.file.write_direct(blocks.bytes(), offset / block * block) {
+            Ok(true) => {
                 self.advance(batch, length);
                 self.hinted = self.written;
+                blocks.written(self.written);
                 Ok(())
             }
-            Err(error) if error.is_unsupported() => {
-                self.file.direct = None;
-                Ok(())
+            refused => {
+                blocks.unload(self.written);
+                refused.map(drop).map_err(|error| self.named(error))
             }
-            Err(error) => Err(self.named(error)),
         }
     }
 

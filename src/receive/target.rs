@@ -28,7 +28,7 @@ pub struct Target {
     pub preparation: Preparation,
     /// Gets a word when a segment is complete; a word that is still unread is enough.
     pub completed: Option<SyncSender<()>>,
-    /// Whether large writes go past the page cache, where the file system has that.
+    /// Whether writes may go past the page cache, where the file system has that.
     pub direct: bool,
     /// What a full disk means.
     pub when_full: WhenFull,

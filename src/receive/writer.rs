@@ -16,10 +16,10 @@ use super::meters::Meters;
 use super::positions::{Positions, Progress};
 use super::queue::{Finished, Job, Piece, Pins, QueueReceiver, Queued, Wait};
 use super::resume;
-use super::segment::OpenSegment;
+use super::segment::{Blocks, OpenSegment, PastCache};
 use super::spare::{Filling, Order, Preparation, Spares};
 use super::target::{Synchronous, Target, WhenFull};
-use crate::disk::{AlignedBuffer, DiskError};
+use crate::disk::DiskError;
 use crate::wal::{Lsn, SegmentName, Timeline};
 
 /// Writes the WAL of one timeline, in order.
@@ -37,7 +37,7 @@ pub struct Writer {
     batch: Batch,
     /// The memory of the batch.
     pins: Option<Pins>,
-    buffer: AlignedBuffer,
+    blocks: Blocks,
     /// How spares are made.
     order: Order,
     /// When the segment before the current one was complete.
@@ -71,7 +71,7 @@ impl Writer {
             positions: Arc::new(Positions::new(position)),
             batch: Batch::new(),
             pins: None,
-            buffer: AlignedBuffer::new(if target.direct { BUFFER_BYTES } else { 0 }),
+            blocks: Blocks::new(if target.direct { BUFFER_BYTES } else { 0 }),
             order: Order { filling, within: FIRST },
             completed_at: None,
             flushes: 0,
@@ -258,8 +258,9 @@ impl Writer {
                     self.segment.insert(segment)
                 }
             };
-            let buffer = (!self.target.synchronous.get()).then_some(&mut self.buffer);
-            let result = segment.append(&mut self.batch, buffer);
+            let commits_wait = self.target.synchronous.get();
+            let past_cache = if commits_wait { PastCache::All } else { PastCache::Long };
+            let result = segment.append(&mut self.batch, past_cache, &mut self.blocks);
             self.position = segment.written();
             self.positions.publish_written(self.position);
             result?;
@@ -380,8 +381,8 @@ impl Drop for PublishEnd {
 
 /// One direct write: long enough that the disk is busy nearly all the time.
 const BUFFER_BYTES: usize = 4 << 20;
-/// How long damage may go unseen on a quiet stream.
-const UNSEEN_MAX: Duration = Duration::from_millis(100);
+/// How long damage may go unseen where little comes.
+pub(super) const UNSEEN_MAX: Duration = Duration::from_millis(100);
 /// Where the flushes of a segment are longer than this on average, zeros cost more than the
 /// changes of the block map that they save: a bulk load. Behind a checkpoint small commits fill
 /// segments as fast, and need them.

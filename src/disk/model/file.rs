@@ -70,7 +70,11 @@ impl DiskFile for ModelFile {
         for slice in slices {
             bytes.extend_from_slice(slice);
         }
-        self.disk.call("write", &self.path, |state, fate| {
+        let operation = match self.access {
+            Access::Direct => "write direct",
+            Access::Buffered | Access::ReadOnly => "write",
+        };
+        self.disk.call(operation, &self.path, |state, fate| {
             self.check_writable()?;
             self.check_alignment(slices, offset)?;
             self.touch(state)?;

@@ -1,20 +1,21 @@
 //! HOT PATH: no allocation per frame, no copy of payload, no lock, no log line, no process.
 //! The writer's thread talks to the server itself.
 //!
-//! What comes here is copied once, out of the buffer of the read.
+//! What comes here is copied out of the buffer of the read, and once more into blocks where it
+//! goes past the page cache: commits are short.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{Conversation, Counter, Found};
+use super::{Conversation, Counter, Found, PATIENCE};
 use crate::disk::DiskError;
 use crate::net::is_no_fault;
 use crate::receive::batch::Batch;
 use crate::receive::inspection::Handover;
 use crate::receive::queue::{Finished, Piece, QueueReceiver};
 use crate::receive::reader::{Fault, status};
-use crate::receive::writer::Writer;
+use crate::receive::writer::{UNSEEN_MAX, Writer};
 use crate::wire::copy_both::WalEvent;
 
 /// What a read brought.
@@ -37,7 +38,7 @@ enum Heard {
 struct Bulk {
     /// Gatherings in a row that ended because they were large enough.
     large: u32,
-    /// What their flushes took.
+    /// What it took to make them durable.
     flushing: Duration,
 }
 
@@ -83,7 +84,7 @@ impl Conversation {
     /// Waits for the socket, and takes what there is into the batch. `Break`: the reader has to
     /// go on.
     fn gather(&mut self, scratch: &mut [u8], batch: &mut Batch) -> ControlFlow<(), Heard> {
-        let read = self.socket.read(scratch);
+        let read = self.socket.read_within(scratch, PATIENCE);
         let mut heard = self.take_in(read, scratch, batch)?;
         while heard == Heard::Long && batch.left() < GATHER {
             let read = self.socket.read_now(scratch);
@@ -174,6 +175,7 @@ impl Writer {
         let mut scratch = vec![0; READ_BYTES];
         let (mut bulk, mut rest) = (Bulk::default(), Rest::default());
         let mut heard_at = Instant::now();
+        let mut shown_at = heard_at;
         loop {
             let listened = conversation.gather(&mut scratch, self.batch());
             let is_part = listened == ControlFlow::Continue(Heard::Part);
@@ -202,7 +204,12 @@ impl Writer {
                 ControlFlow::Break(()) => ControlFlow::Break(()),
             };
             let quiet = listened == ControlFlow::Continue(Heard::Nothing);
-            let piled_up = self.show(handover, quiet);
+            let due = quiet || self.batch().is_long() || shown_at.elapsed() >= UNSEEN_MAX;
+            if due || handover.is_none() {
+                self.show(handover);
+                shown_at = Instant::now();
+            }
+            let piled_up = self.batch().is_piled_up();
             let unwanted = counter.is_recalled() || !self.is_synchronous();
             let idle = quiet && heard_at.elapsed() >= IDLE;
             if answered.is_break() || piled_up || unwanted || idle {
@@ -212,27 +219,24 @@ impl Writer {
         }
     }
 
-    /// Returns what the flush took.
+    /// Returns what the disk took.
     fn make_durable(&mut self, queue: &QueueReceiver) -> Result<Duration, DiskError> {
+        let begun = Instant::now();
         self.meters().work();
         self.write_patiently(queue)?;
-        let written_at = Instant::now();
         self.flush()?;
-        let took = written_at.elapsed();
         self.meters().rest();
         // None of the queue's memory, but the inspector takes nothing without.
         self.keep(queue.done(Finished::default()));
-        Ok(took)
+        Ok(begun.elapsed())
     }
 
-    /// Gives what was written to whoever looks at it. Whether that one is far behind.
-    fn show(&mut self, handover: &mut Option<&mut Handover>, quiet: bool) -> bool {
+    /// Gives what was written to whoever looks at it; one that is far behind takes it later.
+    fn show(&mut self, handover: &mut Option<&mut Handover>) {
         match handover {
-            Some(handover) if quiet || self.batch().is_worth_a_look() => self.pass_on(handover),
-            Some(_) => {}
+            Some(handover) => self.pass_on(handover),
             None => self.let_go(),
         }
-        self.batch().is_piled_up()
     }
 }
 
@@ -255,7 +259,88 @@ const IDLE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use bytes::BytesMut;
+
     use super::*;
+    use crate::net::Lent;
+    use crate::receive::feedback::{Feedback, Rhythm};
+    use crate::receive::fixture::{COPY_BOTH, frames};
+    use crate::wal::Lsn;
+    use crate::wire::copy_both::WalStream;
+
+    const START: u64 = 16 << 20;
+
+    /// A conversation in the middle of a stream, and the server's end of it.
+    fn conversation() -> (Conversation, UnixStream) {
+        let (server, socket) = UnixStream::pair().expect("a pair");
+        let (mut input, mut stream) = (BytesMut::from(&COPY_BOTH[..]), WalStream::new(Lsn(START)));
+        assert!(matches!(stream.next(&mut input), Ok(Some(WalEvent::Started))));
+        let feedback = Feedback::new(Rhythm::for_server(None), Lsn::INVALID, Instant::now());
+        let socket = Lent::Unix(socket);
+        let output = BytesMut::new();
+        (Conversation { socket, input, stream, feedback, output, found: None }, server)
+    }
+
+    #[test]
+    fn what_has_gathered_is_taken_at_once_and_what_is_missing_of_a_message_is_told() {
+        let (mut ours, mut server) = conversation();
+        let (mut scratch, mut batch) = (vec![0; READ_BYTES], Batch::new());
+        let mut hear = |ours: &mut Conversation| ours.gather(&mut scratch, &mut batch);
+        assert_eq!(hear(&mut ours), ControlFlow::Continue(Heard::Nothing));
+        let two = [frames(START, 500, 0), frames(START + 500, 500, 0)].concat();
+        server.write_all(&two[..two.len() - 60]).expect("open");
+        assert_eq!(hear(&mut ours), ControlFlow::Continue(Heard::Part));
+        server.write_all(&two[two.len() - 60..]).expect("open");
+        assert_eq!(hear(&mut ours), ControlFlow::Continue(Heard::Little));
+        drop(server);
+        assert_eq!(hear(&mut ours), ControlFlow::Break(()));
+        assert!(matches!(ours.found, Some(Found::Fault(Fault::Closed))));
+        assert_eq!(batch.left(), 1000);
+    }
+
+    #[test]
+    fn a_connection_that_is_reset_is_a_fault_and_silence_is_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let socket = TcpStream::connect(listener.local_addr().expect("bound")).expect("open");
+        let (mut server, _) = listener.accept().expect("open");
+        let (mut ours, _other) = conversation();
+        ours.socket = Lent::Tcp(socket);
+        let (mut scratch, mut batch) = (vec![0; READ_BYTES], Batch::new());
+        let mut hear = |ours: &mut Conversation| ours.gather(&mut scratch, &mut batch);
+        assert_eq!(hear(&mut ours), ControlFlow::Continue(Heard::Nothing));
+        server.write_all(&frames(START, 500, 0)).expect("open");
+        assert_eq!(hear(&mut ours), ControlFlow::Continue(Heard::Little));
+        // To close a socket with unread input resets the connection.
+        ours.socket.write_all(b"unread").expect("open");
+        while server.peek(&mut [0]).expect("open") == 0 {}
+        drop(server);
+        assert_eq!(hear(&mut ours), ControlFlow::Break(()));
+        assert!(matches!(ours.found, Some(Found::Fault(Fault::Socket(_)))), "{:?}", ours.found);
+        assert_eq!(batch.left(), 500);
+    }
+
+    #[test]
+    fn of_a_flood_no_more_is_gathered_than_is_to_be_durable_at_once() {
+        let (mut ours, mut server) = conversation();
+        let flood: Vec<u8> =
+            (0..64).flat_map(|at| frames(START + (at << 16), 1 << 16, 0)).collect();
+        let (mut scratch, mut batch) = (vec![0; READ_BYTES], Batch::new());
+        let sending = thread::spawn(move || server.write_all(&flood));
+        let mut taken = 0;
+        while taken < 64 << 16 {
+            let heard = ours.gather(&mut scratch, &mut batch);
+            assert!(heard.is_continue(), "{:?}", ours.found);
+            assert!(batch.left() <= GATHER + READ_BYTES as u64, "{} bytes", batch.left());
+            taken += batch.left();
+            batch.clear();
+        }
+        assert_eq!(taken, 64 << 16);
+        sending.join().expect("no panic").expect("all was taken");
+    }
 
     #[test]
     fn the_rest_of_a_message_is_waited_for_and_not_for_long_however_it_drips() {

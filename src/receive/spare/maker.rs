@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Filling, Preparation, SPARE_NAME};
 use crate::archive::RECYCLED_NAME;
-use crate::disk::{Disk, DiskError, DiskFile};
+use crate::disk::{AlignedBuffer, Disk, DiskError, DiskFile};
 use crate::receive::segment::SegmentFile;
 use crate::receive::target::Target;
 use crate::wal::SegmentSize;
@@ -25,9 +25,11 @@ pub(super) struct Maker {
     size: SegmentSize,
     /// Whether files are opened for writes past the page cache.
     direct: bool,
-    /// How many zeros are written at once. What is written in one piece may become one piece of
-    /// the page cache, all of which each small write into it would dirty.
-    zeros: usize,
+    /// What one step writes.
+    zeros: Arc<AlignedBuffer>,
+    /// How much of it the page cache gets at once: what is written in one piece may become one
+    /// piece of it, all of which each small write into it would dirty.
+    piece: usize,
 }
 
 /// Spreads work over a time, until somebody is in a hurry.
@@ -58,15 +60,18 @@ impl Maker {
     /// For segments of `target`.
     pub(super) fn new(target: &Target) -> Maker {
         let directory = &target.directory;
+        let mut zeros = AlignedBuffer::new(STEP);
+        zeros.fill(STEP);
         Maker {
             disk: Arc::clone(&target.disk),
             path: directory.join(SPARE_NAME),
             recycled: directory.join(RECYCLED_NAME),
             size: target.segment_size,
             direct: target.direct,
-            zeros: match target.preparation {
-                Preparation::Background => ZEROS_SHORT,
-                Preparation::InTurn => ZEROS_LONG,
+            zeros: Arc::new(zeros),
+            piece: match target.preparation {
+                Preparation::Background => PIECE,
+                Preparation::InTurn => STEP,
             },
         }
     }
@@ -91,9 +96,9 @@ impl Maker {
 
     /// The same at a pace, where [`Maker::recycled`] had none.
     pub(super) fn make_new(&self, filling: Filling, pace: Option<&Pace<'_>>) -> Made {
-        let file = self.reserve(&self.path)?;
-        match self.fill(file.as_ref(), filling, pace) {
-            Ok(()) => self.with_both_doors(file),
+        let mut file = self.reserve(&self.path)?;
+        match self.fill(&mut file, filling, pace) {
+            Ok(()) => Ok(file),
             Err(error) => {
                 // A part of a spare takes the room that others may need now.
                 let _ = self.disk.remove_file(&self.path);
@@ -117,7 +122,8 @@ impl Maker {
         let file = self.disk.open(&self.path)?;
         // Its size and its blocks are to be as durable as those of a new one.
         file.sync_all()?;
-        self.with_both_doors(file).map(Some)
+        let direct = self.direct_door(&self.path)?;
+        Ok(Some(SegmentFile { file, direct }))
     }
 
     /// Nothing has this name any more.
@@ -130,21 +136,31 @@ impl Maker {
 
     /// Creates a file of full size at `path`, or none: that it fits is known before anything is
     /// written. Nothing of it is durable.
-    pub(super) fn reserve(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {
+    pub(super) fn reserve(&self, path: &Path) -> Made {
         let file = self.disk.create(path, SEGMENT_MODE)?;
-        if let Err(error) = file.allocate(0, self.length()) {
-            let _ = self.disk.remove_file(path);
-            return Err(error);
+        let reserved = file.allocate(0, self.length());
+        match reserved.and_then(|()| self.direct_door(path)) {
+            Ok(direct) => Ok(SegmentFile { file, direct }),
+            Err(error) => {
+                let _ = self.disk.remove_file(path);
+                Err(error)
+            }
         }
-        Ok(file)
+    }
+
+    fn direct_door(&self, path: &Path) -> Result<Option<Box<dyn DiskFile>>, DiskError> {
+        if self.direct { self.disk.open_direct(path) } else { Ok(None) }
     }
 
     /// Writes zeros from `step` on, and returns where the next step begins.
-    pub(super) fn write_step(&self, file: &dyn DiskFile, step: u64) -> Result<u64, DiskError> {
-        let zeros = vec![0; self.zeros];
-        let end = step + STEP.min(self.length());
-        for offset in (step..end).step_by(self.zeros) {
-            file.write_all_at(&zeros, offset)?;
+    pub(super) fn write_step(&self, file: &mut SegmentFile, step: u64) -> Result<u64, DiskError> {
+        let end = step + STEP as u64;
+        if !file.write_direct(self.zeros.filled(), step)? {
+            let zeros = &self.zeros.filled()[..self.piece];
+            for offset in (step..end).step_by(self.piece) {
+                file.file.write_all_at(zeros, offset)?;
+            }
+            file.file.start_writeback(step, end - step)?;
         }
         Ok(end)
     }
@@ -152,32 +168,23 @@ impl Maker {
     /// Zeros are written step by step, until somebody is in a hurry: the rest is only reserved.
     fn fill(
         &self,
-        file: &dyn DiskFile,
+        file: &mut SegmentFile,
         filling: Filling,
         pace: Option<&Pace<'_>>,
     ) -> Result<(), DiskError> {
         let mut step = if filling == Filling::Zeros { 0 } else { self.length() };
         while step < self.length() && pace.is_none_or(|pace| pace.wait(step, self.length())) {
-            let end = self.write_step(file, step)?;
-            if pace.is_some() {
-                file.start_writeback(step, end - step)?;
-            }
-            step = end;
+            step = self.write_step(file, step)?;
         }
-        file.sync_all()
-    }
-
-    pub(super) fn with_both_doors(&self, file: Box<dyn DiskFile>) -> Made {
-        let direct = if self.direct { self.disk.open_direct(&self.path)? } else { None };
-        Ok(SegmentFile { file, direct })
+        file.file.sync_all()
     }
 }
 
 /// Segments are as secret as the tables: nobody else reads them.
 const SEGMENT_MODE: u32 = 0o600;
-/// Each divides [`STEP`], which divides every segment size.
-const ZEROS_LONG: usize = 256 << 10;
-const ZEROS_SHORT: usize = 8 << 10;
 /// What a flush of the current segment may find before it: a quarter of a millisecond of the disk.
-/// All at once would be met by fewer commits, each of which would wait for 15 ms.
-const STEP: u64 = 256 << 10;
+/// All at once would be met by fewer commits, each of which would wait for 15 ms. Divides every
+/// segment size.
+const STEP: usize = 256 << 10;
+/// Divides [`STEP`].
+const PIECE: usize = 8 << 10;

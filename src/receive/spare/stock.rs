@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use super::Order;
 use super::maker::{Made, Maker};
-use crate::disk::{DiskError, DiskFile};
+use crate::disk::DiskError;
 use crate::receive::positions::Positions;
+use crate::receive::segment::SegmentFile;
 use crate::receive::target::Synchronous;
 use crate::wal::Lsn;
 
@@ -33,7 +34,7 @@ pub(super) struct Stock {
 
 pub(super) struct Kept {
     path: PathBuf,
-    file: Box<dyn DiskFile>,
+    file: SegmentFile,
 }
 
 impl Stock {
@@ -76,7 +77,7 @@ impl Stock {
             self.made.push(kept);
             return Some(Err(error));
         }
-        Some(self.maker.with_both_doors(kept.file))
+        Some(Ok(kept.file))
     }
 
     fn has_room(&self) -> bool {
@@ -98,12 +99,12 @@ impl Stock {
     /// One step; what cannot be finished leaves nothing behind. `false`: the disk has no room to
     /// spare.
     pub(super) fn grow(&mut self) -> Result<bool, DiskError> {
-        let (kept, step) = match self.begun.take() {
+        let (mut kept, step) = match self.begun.take() {
             Some(begun) => begun,
             None if self.maker.free_bytes()? < ROOMY => return Ok(false),
             None => (self.begin()?, 0),
         };
-        match self.fill(&kept, step) {
+        match self.fill(&mut kept, step) {
             Ok(end) if end == self.maker.length() => self.made.push(kept),
             Ok(end) => self.begun = Some((kept, end)),
             Err(error) => {
@@ -121,11 +122,10 @@ impl Stock {
         Ok(Kept { path, file })
     }
 
-    fn fill(&self, kept: &Kept, step: u64) -> Result<u64, DiskError> {
-        let end = self.maker.write_step(kept.file.as_ref(), step)?;
-        kept.file.start_writeback(step, end - step)?;
+    fn fill(&self, kept: &mut Kept, step: u64) -> Result<u64, DiskError> {
+        let end = self.maker.write_step(&mut kept.file, step)?;
         if end == self.maker.length() {
-            kept.file.sync_all()?;
+            kept.file.file.sync_all()?;
         }
         Ok(end)
     }

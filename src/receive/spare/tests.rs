@@ -1,37 +1,25 @@
 //! Spares by order and in stock.
 
-use std::path::PathBuf;
-
 use rustix::io::Errno;
 
 use super::*;
 use crate::disk::ModelDisk;
-use crate::receive::target::{Synchronous, WhenFull};
-use crate::wal::{Lsn, SegmentSize};
+use crate::receive::fixture::{self, DIRECTORY, until};
+use crate::receive::target::Synchronous;
+use crate::wal::Lsn;
 
 const SIZE: u64 = 1 << 20;
-const DIRECTORY: &str = "/streaming";
 const NOW: Order = Order { filling: Filling::Zeros, within: Duration::ZERO };
 
 fn disk() -> ModelDisk {
-    let disk = ModelDisk::new(1);
-    disk.put_directory(Path::new(DIRECTORY));
-    disk
+    fixture::disk(1)
 }
 
 fn target(disk: &ModelDisk, size: u64, synchronous: bool) -> Target {
     Target {
-        disk: Arc::new(disk.clone()),
-        directory: PathBuf::from(DIRECTORY),
-        segment_size: SegmentSize::new(size).expect("a size"),
         synchronous: Synchronous::new(synchronous),
         preparation: Preparation::Background,
-        completed: None,
-        direct: false,
-        when_full: WhenFull::Fail,
-        queue_bytes: 1 << 20,
-        inspection: None,
-        meters: Arc::default(),
+        ..fixture::target(disk, size)
     }
 }
 
@@ -51,14 +39,6 @@ fn stock_of(disk: &ModelDisk) -> usize {
     disk.files().iter().filter(|file| names().any(|name| name == **file)).count()
 }
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::yield_now();
-    }
-}
-
 #[test]
 fn who_needs_a_spare_gets_it_at_once_however_slowly_it_is_being_made() {
     let mut spares = started(&target(&disk(), SIZE, false), &positions());
@@ -72,10 +52,19 @@ fn who_needs_a_spare_gets_it_at_once_however_slowly_it_is_being_made() {
 
 #[test]
 fn a_quiet_time_leaves_a_stock_of_durable_spares_which_is_used_up_before_anything_is_made() {
+    for direct in [false, true] {
+        a_stock_is_made_and_used_up(direct);
+    }
+}
+
+fn a_stock_is_made_and_used_up(direct: bool) {
     let (disk, positions) = (disk(), positions());
-    let mut spares = started(&target(&disk, SIZE, true), &positions);
+    let target = Target { direct, ..target(&disk, SIZE, true) };
+    let mut spares = started(&target, &positions);
     let is_made = |call: &&String| call.starts_with("sync ") && call.contains("/spare-");
     until("a stock", || disk.history().iter().filter(is_made).count() == 16);
+    let through_cache = disk.history().iter().any(|call| call.starts_with("write /"));
+    assert_eq!(through_cache, !direct, "the zeros go where the commits go");
     // From now on something is under way, and the stock does not grow again.
     positions.publish_written(Lsn(SIZE + 1));
     for number in 0..16 {
@@ -137,9 +126,9 @@ fn a_stock_grows_only_while_nothing_comes_and_nothing_is_under_way() {
 #[test]
 fn a_disk_without_room_has_no_stock_and_no_parts_of_one() {
     // Returns how many calls the stock made until it was refused or had two spares.
-    let run = |failing: u64| {
+    let run = |direct: bool, failing: u64| {
         let disk = disk();
-        let target = target(&disk, SIZE, true);
+        let target = Target { direct, ..target(&disk, SIZE, true) };
         let maker = Maker::new(&target);
         let mut stock = Stock::new(maker.clone(), positions(), target.synchronous.clone());
         disk.fail_call(failing, Errno::NOSPC);
@@ -154,10 +143,12 @@ fn a_disk_without_room_has_no_stock_and_no_parts_of_one() {
         }
         calls
     };
-    let calls = run(u64::MAX);
-    assert!(calls > 100);
-    for failing in 0..calls {
-        run(failing);
+    for direct in [false, true] {
+        let calls = run(direct, u64::MAX);
+        assert!(calls > if direct { 10 } else { 100 });
+        for failing in 0..calls {
+            run(direct, failing);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The writer in its thread: what it does when the disk refuses, stalls or is full.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 use std::thread::JoinHandle;
 
@@ -9,32 +9,15 @@ use rustix::io::Errno;
 use super::*;
 use crate::disk::ModelDisk;
 use crate::receive::Synchronous;
+use crate::receive::fixture::{self, DIRECTORY, disk, until};
 use crate::receive::queue::{QueueSender, queue};
 use crate::wal::SegmentSize;
 
 const SIZE: u64 = 1 << 20;
 const START: Lsn = Lsn(SIZE);
 
-fn disk(seed: u64) -> ModelDisk {
-    let disk = ModelDisk::new(seed);
-    disk.put_directory(Path::new("/streaming"));
-    disk
-}
-
 fn target(disk: &ModelDisk, when_full: WhenFull) -> Target {
-    Target {
-        disk: Arc::new(disk.clone()),
-        directory: PathBuf::from("/streaming"),
-        segment_size: SegmentSize::new(SIZE).expect("a size"),
-        synchronous: Synchronous::new(false),
-        preparation: Preparation::InTurn,
-        completed: None,
-        direct: true,
-        when_full,
-        queue_bytes: 1 << 20,
-        inspection: None,
-        meters: Arc::default(),
-    }
+    Target { when_full, ..fixture::target(disk, SIZE) }
 }
 
 type Thread = JoinHandle<Result<(), DiskError>>;
@@ -66,21 +49,12 @@ fn push(sender: &mut QueueSender, from: Lsn, to: Lsn) {
     let _ = sender.flush();
 }
 
-/// Waits for what has to come.
-fn until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "it did not come");
-        std::thread::yield_now();
-    }
-}
-
 /// What is stored of the stream, whatever the files are called.
 fn stored(disk: &ModelDisk, flushed: Lsn) -> bool {
     (START.0..flushed.0).step_by(SIZE as usize).all(|start| {
         let size = SegmentSize::new(SIZE).expect("a size");
         let name = SegmentName::containing(Timeline::FIRST, Lsn(start), size);
-        let directory = Path::new("/streaming");
+        let directory = Path::new(DIRECTORY);
         let found = disk
             .bytes(&resume::complete_path(directory, name))
             .or_else(|| disk.bytes(&resume::partial_path(directory, name)));
@@ -118,7 +92,7 @@ fn a_disk_that_is_full_for_a_moment_costs_nothing_but_time_at_whichever_call_it_
             let Ok((mut sender, positions, thread)) = run(target(&disk, retry)) else { continue };
             push(&mut sender, START, end);
             // The reader is there until everything is flushed or the writer has given up.
-            until(|| positions.read().flushed >= end || positions.has_ended());
+            until("the end", || positions.read().flushed >= end || positions.has_ended());
             drop(sender);
             let result = thread.join().expect("no panic");
             let flushed = positions.read().flushed;
@@ -147,7 +121,7 @@ fn a_writer_without_room_ends_when_its_reader_has_ended() {
     let (mut sender, positions, thread) = run(target(&disk, retry)).expect("opened");
     disk.fail_from_call(disk.calls(), Errno::NOSPC);
     push(&mut sender, START, START + SIZE);
-    until(|| positions.is_stalled());
+    until("a stall", || positions.is_stalled());
     drop(sender);
     let error = thread.join().expect("no panic").expect_err("nothing was written");
     assert!(error.is_full(), "{error}");
@@ -163,7 +137,7 @@ fn a_thousand_pieces_reach_the_file_without_an_allocation_for_each() {
         segment_size: SegmentSize::new(16 << 20).expect("a size"),
         ..target(&disk(1), WhenFull::Fail)
     };
-    let start = Lsn(16 << 20);
+    let (start, synchronous) = (Lsn(16 << 20), target.synchronous.clone());
     let mut writer = Writer::open(target, Timeline::FIRST, start).expect("opened");
     let piece = Bytes::from(vec![7; 8000]);
     let mut at = start;
@@ -171,9 +145,11 @@ fn a_thousand_pieces_reach_the_file_without_an_allocation_for_each() {
     writer.push(at, piece.clone());
     writer.write_batch().expect("written");
     let info = allocation_counter::measure(|| {
-        // One by one through the page cache, and by fifties past it.
-        for together in [1, 50] {
-            for _ in 0..1000 / together {
+        // One by one through the page cache, and by fifties past it; where commits wait, all past
+        // it.
+        for (commits_wait, together) in [(false, 1), (false, 50), (true, 1), (true, 50)] {
+            synchronous.set(commits_wait);
+            for _ in 0..500 / together {
                 for _ in 0..together {
                     at = at + 8000;
                     writer.push(at, piece.clone());
@@ -196,15 +172,15 @@ fn a_disk_that_does_not_answer_is_seen_from_outside_and_a_full_one_that_is_tried
     disk.hold("sync");
     push(&mut sender, START, START + 300_000);
     disk.wait_until_held();
-    until(|| meters.read().busy >= Duration::from_millis(50));
+    until("a busy writer", || meters.read().busy >= Duration::from_millis(50));
     assert_eq!(meters.read().full_since, None);
     disk.release();
     // The held call may have been that of a name, before the flush was even asked for.
-    until(|| meters.read().flushes.count > 0);
-    until(|| meters.read().busy.is_zero());
+    until("a flush", || meters.read().flushes.count > 0);
+    until("rest", || meters.read().busy.is_zero());
     disk.fail_from_call(disk.calls(), Errno::NOSPC);
     push(&mut sender, START + 300_000, START + 2 * SIZE);
-    until(|| positions.is_stalled());
+    until("a stall", || positions.is_stalled());
     let begun = Instant::now();
     // The least of many looks: this thread may be kept waiting, too.
     let mut least = Duration::MAX;
@@ -236,4 +212,93 @@ fn the_length_of_flushes_decides_whether_zeros_are_written_for_the_next_segment(
     assert_eq!(filling_after(8 << 10), Filling::Zeros, "commits, however fast they come");
     assert_eq!(filling_after(32 << 10), Filling::Zeros);
     assert_eq!(filling_after(128 << 10), Filling::Reserved, "a bulk load");
+}
+
+#[test]
+fn what_an_earlier_life_acknowledged_stays_while_it_is_received_again() {
+    for commits_wait in [false, true] {
+        let disk = disk(11);
+        let target = || Target {
+            synchronous: Synchronous::new(commits_wait),
+            ..target(&disk, WhenFull::Fail)
+        };
+        let acknowledged = START + 700_001;
+        let mut writer = Writer::open(target(), Timeline::FIRST, START).expect("opened");
+        writer.push(START, wal(START, acknowledged));
+        writer.write_batch().expect("written");
+        writer.flush().expect("flushed");
+        drop(writer);
+        // Where the segment begins in a record whose start is not here, it is received anew.
+        let mut writer = Writer::open(target(), Timeline::FIRST, START).expect("opened");
+        let mut at = START;
+        while at < acknowledged {
+            let end = at + 99_999;
+            writer.push(at, wal(at, end));
+            writer.write_batch().expect("written");
+            assert!(stored(&disk.after_kill(3), acknowledged), "written up to {end}");
+            writer.flush().expect("flushed");
+            assert!(stored(&disk.after_power_loss(end.0), acknowledged), "flushed up to {end}");
+            at = end;
+        }
+    }
+}
+
+#[test]
+fn whichever_door_a_batch_takes_the_file_holds_the_stream_and_a_refused_door_is_left_alone() {
+    // How the writes of a life that changes its mind went; `None` when the disk refused one.
+    let live = |refused: Option<(u64, Errno)>| {
+        let disk = disk(12);
+        if let Some((call, error)) = refused {
+            disk.fail_call(call, error);
+        }
+        let target = target(&disk, WhenFull::Fail);
+        let synchronous = target.synchronous.clone();
+        let mut writer = Writer::open(target, Timeline::FIRST, START).ok()?;
+        let (mut at, mut tries) = (START, 0);
+        for length in [7, 70_000, 4096, 5, 200_000, 4091, 131_072, 1, 90_000].repeat(4) {
+            tries += 1;
+            synchronous.set(tries % 5 < 3);
+            writer.push(at, wal(at, at + length));
+            at = at + length;
+            // A failed write has claimed nothing.
+            while let Err(error) = writer.write_batch() {
+                if !error.is_full() || error.is_of_sync() {
+                    return None;
+                }
+            }
+            assert!(stored(&disk.after_kill(1), at), "{refused:?}, up to {at}");
+            if tries % 3 == 0 {
+                writer.flush().ok()?;
+                assert!(stored(&disk.after_power_loss(at.0), at), "{refused:?}, up to {at}");
+            }
+        }
+        Some(disk.history())
+    };
+    let history = live(None).expect("no fault");
+    let direct: Vec<usize> =
+        (0..history.len()).filter(|call| history[*call].starts_with("write direct")).collect();
+    let cached = history.iter().filter(|call| call.starts_with("write /")).count();
+    assert!(direct.len() > 20 && cached > 10, "{} direct, {cached} cached", direct.len());
+    for call in direct {
+        live(Some((call as u64, Errno::INVAL))).expect("it goes through the other door");
+        live(Some((call as u64, Errno::NOSPC))).expect("it is tried again");
+    }
+}
+
+#[test]
+fn where_commits_wait_nothing_passes_through_the_page_cache() {
+    let disk = disk(13);
+    let target = Target { synchronous: Synchronous::new(true), ..target(&disk, WhenFull::Fail) };
+    let mut writer = Writer::open(target, Timeline::FIRST, START).expect("opened");
+    let mut at = START;
+    for length in [100, 9000, 300_000].repeat(5) {
+        writer.push(at, wal(at, at + length));
+        at = at + length;
+        writer.write_batch().expect("written");
+        writer.flush().expect("flushed");
+    }
+    let history = disk.history();
+    let cached: Vec<&String> = history.iter().filter(|call| call.starts_with("write /")).collect();
+    assert!(cached.is_empty(), "{cached:?}");
+    assert!(stored(&disk.after_power_loss(1), at));
 }

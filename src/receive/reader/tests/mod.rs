@@ -2,8 +2,6 @@
 
 mod short_way;
 
-use std::path::{Path, PathBuf};
-
 use allocation_counter::measure;
 use tokio::io::{DuplexStream, duplex, empty};
 
@@ -11,25 +9,10 @@ use super::*;
 use crate::disk::ModelDisk;
 use crate::net::Lent;
 use crate::receive::feedback::Rhythm;
+use crate::receive::fixture::{self, COPY_BOTH, frames};
 use crate::receive::queue::{Finished, QueueReceiver, queue};
-use crate::receive::{Preparation, Synchronous, Target, Writer};
-use crate::wal::{SegmentSize, Timeline};
-
-/// A frame of WAL, and a keepalive behind it. Source: manual, "Streaming Replication
-/// Protocol", XLogData and Primary keepalive message.
-fn frames(start: u64, length: usize, ask: u8) -> Vec<u8> {
-    let mut frame = vec![b'd'];
-    frame.extend((4 + 25 + length as u32).to_be_bytes());
-    frame.push(b'w');
-    frame.extend([start, start + length as u64, 0].map(u64::to_be_bytes).concat());
-    frame.resize(frame.len() + length, 7);
-    frame.push(b'd');
-    frame.extend((4_u32 + 18).to_be_bytes());
-    frame.push(b'k');
-    frame.extend([start + length as u64, 0].map(u64::to_be_bytes).concat());
-    frame.push(ask);
-    frame
-}
+use crate::receive::{Synchronous, Target, Writer};
+use crate::wal::Timeline;
 
 /// None of these has a thread of its own.
 macro_rules! never_lent {
@@ -78,19 +61,11 @@ const QUEUE: usize = 1 << 20;
 
 /// Commits wait for this disk.
 fn target(disk: &ModelDisk) -> Target {
-    disk.put_directory(Path::new("/streaming"));
     Target {
-        disk: Arc::new(disk.clone()),
-        directory: PathBuf::from("/streaming"),
-        segment_size: SegmentSize::new(16 << 20).expect("a size"),
         synchronous: Synchronous::new(true),
-        preparation: Preparation::InTurn,
-        completed: None,
-        direct: true,
         when_full: Target::WAIT_FOR_ROOM,
         queue_bytes: QUEUE,
-        inspection: None,
-        meters: Arc::default(),
+        ..fixture::target(disk, 16 << 20)
     }
 }
 
@@ -104,9 +79,6 @@ fn drain(receiver: &QueueReceiver) -> usize {
     receiver.done(finished);
     jobs
 }
-
-/// CopyBothResponse without columns.
-const COPY_BOTH: [u8; 8] = [b'W', 0, 0, 0, 7, 0, 0, 0];
 
 #[test]
 fn a_thousand_frames_reach_the_queue_without_an_allocation_for_each() {
@@ -170,7 +142,7 @@ async fn report(server: &mut (impl AsyncRead + Unpin)) -> (u64, u64) {
 #[tokio::test(flavor = "current_thread")]
 async fn while_the_disk_stalls_requests_are_answered_with_what_was_durable_and_the_heart_beats() {
     let start: u64 = 16 << 20;
-    let disk = ModelDisk::new(7);
+    let disk = fixture::disk(7);
     let target = target(&disk);
     let writer = Writer::open(target, Timeline::FIRST, Lsn(start)).expect("opened");
     let (mut socket, mut server) = duplex(64 << 10);
@@ -239,7 +211,7 @@ async fn while_the_disk_stalls_requests_are_answered_with_what_was_durable_and_t
 #[tokio::test(flavor = "current_thread")]
 async fn a_stream_that_pauses_is_made_durable_although_no_report_is_due() {
     let start: u64 = 16 << 20;
-    let disk = ModelDisk::new(8);
+    let disk = fixture::disk(8);
     // Commits may wait already: that they do is heard some time later.
     let target = Target { synchronous: Synchronous::new(false), ..target(&disk) };
     let writer = Writer::open(target, Timeline::FIRST, Lsn(start)).expect("opened");

@@ -1,12 +1,14 @@
 //! A conversation that the writer's thread leads.
 
+use std::path::PathBuf;
+
 use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::*;
 use crate::net::Stream;
 use crate::receive::shortcut::{Counter, Shortcut};
-use crate::wal::SegmentName;
+use crate::wal::{SegmentName, SegmentSize};
 
 const START: u64 = 16 << 20;
 
@@ -25,7 +27,7 @@ struct Scene {
 impl Scene {
     /// Begins to stream.
     async fn begin(seed: u64) -> Scene {
-        let disk = ModelDisk::new(seed);
+        let disk = fixture::disk(seed);
         let target = target(&disk);
         let synchronous = target.synchronous.clone();
         let (ours, server) = UnixStream::pair().expect("a pair");
