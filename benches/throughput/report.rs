@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::table::{CommitRow, Commits, Row};
+use crate::table::{CommitRow, Commits, Row, doubt};
 
 /// Where results go.
 #[derive(Debug)]
@@ -220,12 +220,18 @@ fn commit_ratios(rows: &[CommitRow]) {
     let Some(base) = first.median() else { return };
     for row in others {
         let Some(median) = row.median() else { continue };
+        let sure = |figure: fn(&Commits) -> f64| {
+            let all = |row: &CommitRow| row.runs.iter().map(figure).collect::<Vec<f64>>();
+            let of = ratio(Some(figure(&median)), Some(figure(&base)));
+            doubt(&all(row), &all(first))
+                .map_or_else(|| of.clone(), |doubt| format!("{of} (± {:.0} %)", doubt * 100.0))
+        };
         println!(
             "{} : {} = {} × the transactions, {} × the 99th percentile, {} × the bytes written",
             row.name,
             first.name,
-            ratio(Some(median.tps), Some(base.tps)),
-            ratio(Some(median.p99), Some(base.p99)),
+            sure(|run| run.tps),
+            sure(|run| run.p99),
             ratio(median.written, base.written),
         );
     }

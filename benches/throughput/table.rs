@@ -161,3 +161,16 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
         _ => Some(f64::midpoint(values[middle - 1], values[middle])),
     }
 }
+
+/// How sure the ratio of two contenders is that ran in turn: two standard errors of the ratios of
+/// their pairs of runs, as a share of the ratio. `None` without two whole pairs.
+pub fn doubt(mine: &[f64], its: &[f64]) -> Option<f64> {
+    let count = mine.len() as f64;
+    let logs: Vec<f64> = mine.iter().zip(its).map(|(mine, its)| (mine / its).ln()).collect();
+    if mine.len() != its.len() || mine.len() < 2 || !logs.iter().all(|log| log.is_finite()) {
+        return None;
+    }
+    let mean = logs.iter().sum::<f64>() / count;
+    let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Some(2.0 * (variance / count).sqrt())
+}
