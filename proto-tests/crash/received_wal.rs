@@ -322,10 +322,14 @@ fn error_at_every_call(synchronous: bool) {
 
 #[test]
 fn a_second_power_cut_during_recovery_from_the_first_loses_nothing_either() {
+    second_power_cut(false);
+    second_power_cut(true);
+}
+
+fn second_power_cut(synchronous: bool) {
     let log = log();
-    let (calls, _) = calls_of_a_life(&log, false);
+    let (calls, _) = calls_of_a_life(&log, synchronous);
     for first in (0..calls).step_by(5) {
-        let synchronous = first % 2 == 1;
         let disk = fresh(first);
         disk.power_loss_at_call(first);
         let mut promises = Promises::default();
