@@ -18,7 +18,7 @@ use crate::report::Report;
 use crate::server::Programs;
 use crate::site::Site;
 use crate::sql::Sql;
-use crate::table::{Row, Run};
+use crate::table::{Row, Run, order};
 use crate::{Outcome, cleanup, data};
 
 /// A program and what it makes.
@@ -102,7 +102,8 @@ fn measure(
     let contenders = contenders(form, options, programs, report);
     let mut rows: Vec<Row> = contenders.iter().map(|one| Row::of(&one.name)).collect();
     for turn in 0..options.runs {
-        for (contender, row) in contenders.iter().zip(&mut rows) {
+        for place in order(turn, contenders.len()) {
+            let (contender, row) = (&contenders[place], &mut rows[place]);
             eprintln!("{scenario}, {} of {}: {}", turn + 1, options.runs, contender.name);
             match contender.run(site, bytes) {
                 Ok(run) => row.runs.push(run),

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::report::Report;
 use crate::site::{RUN, Site};
 use crate::sql::Sql;
-use crate::table::{Row, Run};
+use crate::table::{Row, Run, order};
 use crate::unpack;
 
 /// A contender that is not through by then has hung.
@@ -77,7 +77,9 @@ pub fn measure(
     let mut failed = vec![false; rows.len()];
     let mut limits = Limits::default();
     for turn in 0..options.runs {
-        for ((contender, row), failed) in contenders.iter().zip(&mut rows).zip(&mut failed) {
+        for place in order(turn, contenders.len()) {
+            let (contender, row, failed) =
+                (&contenders[place], &mut rows[place], &mut failed[place]);
             if *failed {
                 continue;
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::table::{CommitRow, Commits, Row, doubt};
+use crate::table::{CommitRow, Commits, Row, pairs};
 
 /// Where results go.
 #[derive(Debug)]
@@ -223,8 +223,8 @@ fn commit_ratios(rows: &[CommitRow]) {
         let sure = |figure: fn(&Commits) -> f64| {
             let all = |row: &CommitRow| row.runs.iter().map(figure).collect::<Vec<f64>>();
             let of = ratio(Some(figure(&median)), Some(figure(&base)));
-            doubt(&all(row), &all(first))
-                .map_or_else(|| of.clone(), |doubt| format!("{of} (± {:.0} %)", doubt * 100.0))
+            let Some((mean, doubt)) = pairs(&all(row), &all(first)) else { return of };
+            format!("{of} (pairs {mean:.2} ± {:.0} %)", doubt * 100.0)
         };
         println!(
             "{} : {} = {} × the transactions, {} × the 99th percentile, {} × the bytes written",

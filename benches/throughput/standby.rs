@@ -18,7 +18,7 @@ use crate::report::Report;
 use crate::server::Programs;
 use crate::site::{RUN, Site};
 use crate::sql::Sql;
-use crate::table::{CommitRow, Commits};
+use crate::table::{CommitRow, Commits, order};
 
 /// Before what counts: caches, prepared statements, the first touch of each page.
 const WARM_UP: u32 = 1;
@@ -57,15 +57,16 @@ impl<'a> Bench<'a> {
         prepare(pgbench, self.site, &sql)?;
         let numbers = if bulk { vec![BESIDE_BULK] } else { self.options.clients.clone() };
         for clients in numbers {
-            let contenders = self.contenders.iter().map(Some).chain([None]);
+            let contenders: Vec<_> = self.contenders.iter().map(Some).chain([None]).collect();
             let of = |contender: Option<&Contender>| CommitRow {
                 name: contender.map_or("limit: no standby", |contender| &contender.name).to_owned(),
                 runs: Vec::new(),
                 is_limit: contender.is_none(),
             };
-            let mut rows: Vec<CommitRow> = contenders.clone().map(of).collect();
+            let mut rows: Vec<CommitRow> = contenders.iter().copied().map(of).collect();
             for turn in 0..self.options.runs {
-                for (contender, row) in contenders.clone().zip(&mut rows) {
+                for place in order(turn, contenders.len()) {
+                    let (contender, row) = (contenders[place], &mut rows[place]);
                     let runs = self.options.runs;
                     eprintln!("{name}, {clients} clients, {} of {runs}: {}", turn + 1, row.name);
                     let load = Load { pgbench, clients, bulk };

@@ -162,9 +162,9 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-/// How sure the ratio of two contenders is that ran in turn: two standard errors of the ratios of
-/// their pairs of runs, as a share of the ratio. `None` without two whole pairs.
-pub fn doubt(mine: &[f64], its: &[f64]) -> Option<f64> {
+/// Two contenders that ran in turn: the mean ratio of their pairs of runs, and how sure it is, as
+/// two standard errors in shares of the ratio. `None` without two whole pairs.
+pub fn pairs(mine: &[f64], its: &[f64]) -> Option<(f64, f64)> {
     let count = mine.len() as f64;
     let logs: Vec<f64> = mine.iter().zip(its).map(|(mine, its)| (mine / its).ln()).collect();
     if mine.len() != its.len() || mine.len() < 2 || !logs.iter().all(|log| log.is_finite()) {
@@ -172,5 +172,17 @@ pub fn doubt(mine: &[f64], its: &[f64]) -> Option<f64> {
     }
     let mean = logs.iter().sum::<f64>() / count;
     let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    Some(2.0 * (variance / count).sqrt())
+    Some((mean.exp(), 2.0 * (variance / count).sqrt()))
+}
+
+/// Who runs in which order in that turn, as indices: rotated from turn to turn, and every second
+/// time backwards. In twice as many turns as there are contenders each stands in each place twice,
+/// and before each other one as often as behind it: places in a turn need not be equal.
+pub fn order(turn: usize, contenders: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..contenders).collect();
+    order.rotate_left(turn / 2 % contenders.max(1));
+    if turn % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
