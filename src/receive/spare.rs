@@ -9,17 +9,16 @@
 //! recycles: behind the end of what is written, every reader of WAL has to expect that.
 
 mod maker;
-mod pace;
 mod stock;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use self::maker::{Made, Maker};
-use self::pace::{LULL_MAX, Pace, Signals};
+use self::maker::{Made, Maker, Pace};
 use self::stock::{Stock, stock_names};
 use super::positions::Positions;
 use super::segment::SegmentFile;
@@ -74,7 +73,7 @@ struct Background {
     orders: Option<SyncSender<Order>>,
     made: Receiver<Made>,
     ordered: bool,
-    signals: Arc<Signals>,
+    hurry: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -129,13 +128,6 @@ impl Spares {
         ready.map_or_else(|| self.maker.make(Filling::Reserved), Ok)
     }
 
-    /// A flush has ended, and the server has its answer.
-    pub(super) fn tell_of_lull(&self) {
-        if let Some(Background { signals, thread: Some(thread), .. }) = &self.thread {
-            signals.lull(thread.thread());
-        }
-    }
-
     /// One that was taken and not used.
     pub(super) fn give_back(&mut self, file: SegmentFile) {
         self.ready = Some(file);
@@ -162,16 +154,11 @@ impl Background {
     fn start(mut stock: Stock, maker: Maker) -> Option<Background> {
         let (orders, ordered) = mpsc::sync_channel::<Order>(1);
         let (done, made) = mpsc::sync_channel(1);
-        let signals = Arc::new(Signals::default());
-        let told = Arc::clone(&signals);
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurried = Arc::clone(&hurry);
         let work = move || {
             while let Some(order) = stock.wait_for_order(&ordered) {
-                let pace = Pace {
-                    began: Instant::now(),
-                    within: order.within,
-                    lull: LULL_MAX,
-                    signals: &told,
-                };
+                let pace = Pace { began: Instant::now(), within: order.within, hurry: &hurried };
                 let made = match maker.recycled() {
                     Ok(None) => {
                         stock.take().unwrap_or_else(|| maker.make_new(order.filling, Some(&pace)))
@@ -185,18 +172,12 @@ impl Background {
             }
         };
         let thread = thread::Builder::new().name("wal-spare".to_owned()).spawn(work).ok()?;
-        Some(Background {
-            orders: Some(orders),
-            made,
-            ordered: false,
-            signals,
-            thread: Some(thread),
-        })
+        Some(Background { orders: Some(orders), made, ordered: false, hurry, thread: Some(thread) })
     }
 
     fn order(&mut self, order: Order) {
         if let (false, Some(orders)) = (self.ordered, &self.orders) {
-            self.signals.reset();
+            self.hurry.store(false, Ordering::Release);
             self.ordered = orders.try_send(order).is_ok();
         }
     }
@@ -206,8 +187,9 @@ impl Background {
         if !std::mem::take(&mut self.ordered) {
             return None;
         }
+        self.hurry.store(true, Ordering::Release);
         if let Some(thread) = &self.thread {
-            self.signals.hurry(thread.thread());
+            thread.thread().unpark();
         }
         self.made.recv().ok()?.ok()
     }

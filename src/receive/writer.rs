@@ -162,7 +162,6 @@ impl Writer {
             }
             if flush {
                 self.flush()?;
-                self.tell_of_lull();
             }
             self.target.meters.rest();
             if let Some((conversation, counter)) = errand {
@@ -289,11 +288,6 @@ impl Writer {
         }
         self.positions.publish_flushed(self.position);
         Ok(())
-    }
-
-    /// The disk is free for what can wait.
-    pub(super) fn tell_of_lull(&self) {
-        self.spares.tell_of_lull();
     }
 
     /// Gives the full segment its final name. After an error it is still the current one, unless

@@ -203,7 +203,6 @@ impl Writer {
                 ControlFlow::Continue(_) => conversation.answer(self),
                 ControlFlow::Break(()) => ControlFlow::Break(()),
             };
-            self.tell_of_lull();
             let quiet = listened == ControlFlow::Continue(Heard::Nothing);
             let due = quiet || self.batch().is_long() || shown_at.elapsed() >= UNSEEN_MAX;
             if due || handover.is_none() {

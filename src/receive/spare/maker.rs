@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::pace::Pace;
 use super::{Filling, Preparation, SPARE_NAME};
 use crate::archive::RECYCLED_NAME;
 use crate::disk::{AlignedBuffer, Disk, DiskError, DiskFile};
@@ -28,6 +30,30 @@ pub(super) struct Maker {
     /// How much of it the page cache gets at once: what is written in one piece may become one
     /// piece of it, all of which each small write into it would dirty.
     piece: usize,
+}
+
+/// Spreads work over a time, until somebody is in a hurry.
+pub(super) struct Pace<'a> {
+    pub(super) began: Instant,
+    pub(super) within: Duration,
+    pub(super) hurry: &'a AtomicBool,
+}
+
+impl Pace<'_> {
+    /// Waits until it is time for what comes after `done` of `all`. `false`: somebody waits.
+    fn wait(&self, done: u64, all: u64) -> bool {
+        let due = self.began + self.within.mul_f64(done as f64 / all as f64);
+        loop {
+            if self.hurry.load(Ordering::Acquire) {
+                return false;
+            }
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            thread::park_timeout(left);
+        }
+    }
 }
 
 impl Maker {
@@ -156,9 +182,9 @@ impl Maker {
 
 /// Segments are as secret as the tables: nobody else reads them.
 const SEGMENT_MODE: u32 = 0o600;
-/// What a flush of the current segment may find before it: less than what passes between our
-/// answer and the next commit of a single client. All at once would be met by fewer commits, each
-/// of which would wait for 15 ms. Divides every segment size.
-const STEP: usize = 128 << 10;
+/// What a flush of the current segment may find before it: a quarter of a millisecond of the disk.
+/// All at once would be met by fewer commits, each of which would wait for 15 ms. Divides every
+/// segment size.
+const STEP: usize = 256 << 10;
 /// Divides [`STEP`].
 const PIECE: usize = 8 << 10;
