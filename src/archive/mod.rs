@@ -9,6 +9,7 @@ mod error;
 mod finished;
 mod incoming;
 mod pack;
+mod pile;
 mod place;
 mod sweep;
 mod worker;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use self::batch::Batch;
 pub use self::error::ArchiveError;
+use self::pile::Pile;
 pub use self::place::{RECYCLED_NAME, RECYCLING_NAME};
 pub use self::worker::ArchiveWorker;
 use crate::codec::{Packing, PackingError};
@@ -37,12 +39,15 @@ pub struct ArchiveSettings {
     pub threads: usize,
     /// Whether the file of a segment that was packed is left to the receiver as its next spare.
     pub recycle: bool,
+    /// Whether segments that pile up are packed [faster][Packing::hurried] until the pile is
+    /// gone: unpacked they take several times their room from the disk.
+    pub keep_pace: bool,
 }
 
 impl Default for ArchiveSettings {
     /// Files as they are, one after the other.
     fn default() -> ArchiveSettings {
-        ArchiveSettings { packing: None, threads: 1, recycle: false }
+        ArchiveSettings { packing: None, threads: 1, recycle: false, keep_pace: false }
     }
 }
 
@@ -54,7 +59,11 @@ impl ArchiveSettings {
     pub fn of(server: &ServerConfig) -> Result<ArchiveSettings, PackingError> {
         let packing = Packing::choose(server.compression.as_deref(), server.compression_level)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(ArchiveSettings { packing, threads: cores.min(THREADS_MAX), recycle: false })
+        Ok(ArchiveSettings {
+            packing,
+            threads: cores.min(THREADS_MAX),
+            ..ArchiveSettings::default()
+        })
     }
 }
 
@@ -66,6 +75,7 @@ pub struct Archiver {
     settings: ArchiveSettings,
     /// The directory that is known to be there for good; the next file mostly goes there too.
     directory: Option<PathBuf>,
+    pile: Pile,
     /// A model disk has no locks.
     #[cfg(test)]
     without_locks: bool,
@@ -112,6 +122,7 @@ impl Archiver {
             layout,
             settings,
             directory: None,
+            pile: Pile::default(),
             #[cfg(test)]
             without_locks: false,
         }

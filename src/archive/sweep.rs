@@ -6,7 +6,10 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use tracing::{debug, info};
+
 use super::pack::temporary;
+use super::pile::IN_HAND;
 use super::place::{Job, Ready, prepare};
 use super::{ArchiveError, ArchiveSettings, Archived, Archiver, Inbox, Swept};
 use crate::disk::{Disk, LockFile};
@@ -55,16 +58,36 @@ impl Archiver {
         self.sweep_from(&from, names)
     }
 
+    /// How these files are packed: faster when they pile up beside a receiver.
+    fn choose(&mut self, names: &[WalFileName]) -> ArchiveSettings {
+        let settings = self.settings;
+        let (Some(usual), true) = (settings.packing, settings.keep_pace) else { return settings };
+        let before = self.pile.times();
+        if !self.pile.look(names.len(), settings.threads) || usual.hurried() == usual {
+            return settings;
+        }
+        if self.pile.times() > before {
+            let (server, waiting) = (self.layout.server(), names.len());
+            let what = "segments pile up: packed faster, and larger, until the pile is gone";
+            match before {
+                0 => info!(%server, waiting, "{what}; said once"),
+                _ => debug!(%server, waiting, "{what}"),
+            }
+        }
+        ArchiveSettings { packing: Some(usual.hurried()), ..settings }
+    }
+
     /// The named files of a directory.
     pub(super) fn sweep_from(
         &mut self,
         from: &Path,
         names: Vec<WalFileName>,
     ) -> Result<Swept, ArchiveError> {
-        if self.settings.threads > 1 && self.settings.packing.is_some() && names.len() > 1 {
-            self.sweep_beside(from, names)
+        let settings = self.choose(&names);
+        if settings.threads > 1 && settings.packing.is_some() && names.len() > 1 {
+            self.sweep_beside(from, names, settings)
         } else {
-            self.sweep_in_turn(from, names)
+            self.sweep_in_turn(from, names, settings)
         }
     }
 
@@ -72,11 +95,12 @@ impl Archiver {
         &mut self,
         from: &Path,
         names: Vec<WalFileName>,
+        settings: ArchiveSettings,
     ) -> Result<Swept, ArchiveError> {
         let mut swept = Swept::default();
         for name in names {
             let job = self.job(from, name)?;
-            let ready = prepare(self.disk.as_ref(), &self.settings, &job);
+            let ready = prepare(self.disk.as_ref(), &settings, &job);
             self.finish(&job, ready, &mut swept)?;
         }
         Ok(swept)
@@ -86,8 +110,8 @@ impl Archiver {
         &mut self,
         from: &Path,
         names: Vec<WalFileName>,
+        settings: ArchiveSettings,
     ) -> Result<Swept, ArchiveError> {
-        let settings = self.settings;
         let disk = Arc::clone(&self.disk);
         let (jobs, orders) = mpsc::channel();
         let orders = Mutex::new(orders);
@@ -99,10 +123,10 @@ impl Archiver {
             });
             // With fewer threads it takes longer.
             if started.count() == 0 {
-                return self.sweep_in_turn(from, names);
+                return self.sweep_in_turn(from, names, settings);
             }
             let mut under_way = UnderWay::default();
-            let result = self.run(&jobs, &mut under_way, from, names);
+            let result = self.run(&jobs, &mut under_way, from, names, settings);
             drop(jobs);
             // What was packed in vain takes room that others need.
             for (job, outcome) in under_way.0 {
@@ -121,11 +145,12 @@ impl Archiver {
         under_way: &mut UnderWay,
         from: &Path,
         names: Vec<WalFileName>,
+        settings: ArchiveSettings,
     ) -> Result<Swept, ArchiveError> {
         let mut swept = Swept::default();
         let mut names = names.into_iter();
         loop {
-            while under_way.0.len() < self.settings.threads * 2
+            while under_way.0.len() < settings.threads * IN_HAND
                 && let Some(name) = names.next()
             {
                 let job = self.job(from, name)?;
@@ -137,9 +162,8 @@ impl Archiver {
             }
             let Some((job, outcome)) = under_way.0.pop_front() else { return Ok(swept) };
             // A thread that ended without an answer has said why by itself.
-            let ready = outcome
-                .recv()
-                .unwrap_or_else(|_| prepare(self.disk.as_ref(), &self.settings, &job));
+            let ready =
+                outcome.recv().unwrap_or_else(|_| prepare(self.disk.as_ref(), &settings, &job));
             self.finish(&job, ready, &mut swept)?;
         }
     }

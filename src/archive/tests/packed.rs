@@ -1,13 +1,16 @@
 //! The same promises for segments that are packed on their way.
 
+use std::io::Write;
+
 use rustix::io::Errno;
 
 use super::*;
 use crate::codec::{Codec, Packing};
+use crate::config::CompressionLevel;
 
 fn settings(word: &str, threads: usize) -> ArchiveSettings {
     let packing = Packing::choose(Some(word), None).expect("written");
-    ArchiveSettings { packing, threads, recycle: true }
+    ArchiveSettings { packing, threads, recycle: true, keep_pace: false }
 }
 
 fn sweep_packed(disk: &ModelDisk, threads: usize) -> Result<Swept, ArchiveError> {
@@ -119,6 +122,46 @@ fn several_threads_pack_and_the_lines_stand_in_order() {
     for (fill, name) in names.iter().enumerate() {
         assert!(archived(&disk, name) == Some(vec![fill as u8; 1 << 20]), "{name}");
     }
+}
+
+#[test]
+fn a_pile_is_packed_faster_until_it_is_gone_and_only_beside_a_receiver_with_a_free_level() {
+    let text: Vec<u8> =
+        (0u64..).flat_map(|n| format!("{} ", n * n).into_bytes()).take(1 << 20).collect();
+    let packed = |packing: Packing| {
+        let mut encoder = packing.encoder(text.len() as u64, Vec::new()).expect("an encoder");
+        encoder.write_all(&text).expect("packed");
+        encoder.finish().expect("whole")
+    };
+    let name = |n: u32| format!("0000000100000000000000{n:02X}");
+    let stored_as = |settings: ArchiveSettings| {
+        let disk = disk();
+        let mut archiver = archiver(&disk, settings);
+        let mut next = 0;
+        [1, 4, 5, 2].map(|count| {
+            let names: Vec<String> = (next..next + count).map(name).collect();
+            next += count;
+            for name in &names {
+                disk.put(&layout().streaming().join(name), &text);
+            }
+            archiver.sweep_locked(Inbox::Streaming, None).expect("archived");
+            let mut kinds: Vec<Vec<u8>> = names.iter().map(|name| stored(&disk, name)).collect();
+            kinds.dedup();
+            assert_eq!(kinds.len(), 1, "one sweep, one level");
+            kinds.remove(0)
+        })
+    };
+    let usual = settings("zstd", 2);
+    let packing = usual.packing.expect("zstd");
+    let (small, fast) = (packed(packing), packed(packing.hurried()));
+    assert!(small.len() < fast.len());
+    let beside = ArchiveSettings { keep_pace: true, ..usual };
+    assert!(stored_as(beside) == [&small, &small, &fast, &small].map(Vec::clone));
+    assert!(stored_as(usual) == [&small, &small, &small, &small].map(Vec::clone));
+    let level = Some(CompressionLevel::Low);
+    let chosen = Packing::choose(Some("zstd"), level).expect("written");
+    let beside = ArchiveSettings { packing: chosen, ..beside };
+    assert!(stored_as(beside) == [&small, &small, &small, &small].map(Vec::clone));
 }
 
 #[test]

@@ -39,7 +39,11 @@ impl Fixed<'_> {
             slot: slot_name(server)?,
             create_slot: server.create_slot == CreateSlot::Auto,
             slot_wal_limit: server.slot_wal_limit,
-            archive: ArchiveSettings { recycle: true, ..archive_settings(server)? },
+            archive: ArchiveSettings {
+                recycle: true,
+                keep_pace: true,
+                ..archive_settings(server)?
+            },
             look_again: Plan::LOOK_AGAIN,
             meters: Arc::clone(&self.meters),
             status_file: self.status_file.clone().or_else(|| server.status_file.clone()),
