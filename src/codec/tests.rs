@@ -26,7 +26,11 @@ fn packing(word: &str) -> Packing {
 }
 
 fn pack(word: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = packing(word).encoder(bytes.len() as u64, Vec::new()).expect("begun");
+    pack_with(packing(word), bytes)
+}
+
+fn pack_with(packing: Packing, bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = packing.encoder(bytes.len() as u64, Vec::new()).expect("begun");
     for piece in bytes.chunks(70_001) {
         encoder.write_all(piece).expect("packed");
     }
@@ -73,6 +77,22 @@ fn what_is_written_is_told_by_its_first_bytes_and_comes_back_whole() {
 }
 
 #[test]
+fn what_was_packed_in_a_hurry_is_one_frame_with_a_check_value_like_every_other() {
+    let bytes = sample(3 << 20);
+    let packed = pack_with(packing("zstd").hurried(), &bytes);
+    assert_ne!(packed, pack("zstd", &bytes));
+    assert!(packed.len() < bytes.len() / 2);
+    // Barman reads the first frame of a file, and nothing behind it.
+    let mut one = zstd::Decoder::new(&packed[..]).expect("a frame").single_frame();
+    let mut first = Vec::new();
+    one.read_to_end(&mut first).expect("whole");
+    assert!(first == bytes);
+    let mut damaged = packed.clone();
+    *damaged.last_mut().expect("a check value") ^= 1;
+    assert!(unpack(&damaged).is_err());
+}
+
+#[test]
 fn several_frames_behind_one_another_are_one_content() {
     for word in ["zstd", "gzip", "lz4"] {
         let (first, second) = (sample(200_000), sample(70));
@@ -115,7 +135,9 @@ fn the_words_of_the_configuration_mean_levels_and_what_is_not_written_is_named()
         (Some(CompressionLevel::Number(-3)), -3),
     ] {
         let chosen = choose(Some("zstd"), level).expect("a level").expect("a codec");
-        assert_eq!(format!("{chosen:?}"), format!("Packing {{ codec: Zstd, level: {number} }}"));
+        let text = format!("{chosen:?}");
+        assert!(text.starts_with(&format!("Packing {{ codec: Zstd, level: {number},")), "{text}");
+        assert_eq!(chosen.hurried() == chosen, level.is_some(), "{level:?}: who chose is obeyed");
     }
     let too_high = Some(CompressionLevel::Number(10));
     let too_high = choose(Some("gzip"), too_high).expect_err("no such level");
