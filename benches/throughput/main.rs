@@ -1,7 +1,7 @@
 //! WAL reception and base backups from end to end, side by side with pg_receivewal and
 //! pg_basebackup, in one run: `make bench`.
 //!
-//! Contenders are real programs against a real server, in turn (A B A B), and what counts is the
+//! Contenders are real programs against a real server, in turn (A B, B A), and what counts is the
 //! median. The limits stand beside them: the same stream thrown away, and the disk alone.
 //! docs/benchmark.md says how to read it and how to point it at a server of one's own.
 

@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "4")]
     pub seconds: u32,
     /// How often each contender runs
-    #[arg(long, value_name = "NUMBER", default_value = "5", value_parser = at_least_one)]
+    #[arg(long, value_name = "NUMBER", default_value = "6", value_parser = at_least_one)]
     pub runs: usize,
     /// Append the JSON lines to a file in place of printing them
     #[arg(long, value_name = "FILE")]

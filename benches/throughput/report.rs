@@ -111,9 +111,14 @@ impl Report {
     }
 
     /// The table of clients that wait for their commits, and the lines.
-    pub fn commits(&mut self, scenario: &str, clients: u32, rows: &[CommitRow]) -> Outcome<()> {
-        let runs = rows.iter().map(|row| row.runs.len()).max().unwrap_or(0);
-        println!("\n{scenario}, {clients} clients: medians of {runs} in turn");
+    pub fn commits(
+        &mut self,
+        scenario: &str,
+        clients: u32,
+        turns: usize,
+        rows: &[CommitRow],
+    ) -> Outcome<()> {
+        println!("\n{scenario}, {clients} clients: medians of {turns} in turn");
         println!(
             "{:<27} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>8}",
             "",
@@ -143,7 +148,7 @@ impl Report {
                 median.wal,
             );
         }
-        commit_ratios(rows);
+        commit_ratios(turns, rows);
         for row in rows {
             for (number, run) in row.runs.iter().enumerate() {
                 let count = ("run", number + 1);
@@ -215,7 +220,8 @@ fn drain_ratios(bytes: u64, rows: &[&Row]) {
     }
 }
 
-fn commit_ratios(rows: &[CommitRow]) {
+/// Pairs only where no run has failed: else runs of different turns would stand side by side.
+fn commit_ratios(turns: usize, rows: &[CommitRow]) {
     let Some((first, others)) = rows.split_first() else { return };
     let Some(base) = first.median() else { return };
     for row in others {
@@ -223,7 +229,9 @@ fn commit_ratios(rows: &[CommitRow]) {
         let sure = |figure: fn(&Commits) -> f64| {
             let all = |row: &CommitRow| row.runs.iter().map(figure).collect::<Vec<f64>>();
             let of = ratio(Some(figure(&median)), Some(figure(&base)));
-            let Some((mean, doubt)) = pairs(&all(row), &all(first)) else { return of };
+            let are_whole = row.runs.len() == turns && first.runs.len() == turns;
+            let pairs = if are_whole { pairs(&all(row), &all(first)) } else { None };
+            let Some((mean, doubt)) = pairs else { return of };
             format!("{of} (pairs {mean:.2} ± {:.0} %)", doubt * 100.0)
         };
         println!(

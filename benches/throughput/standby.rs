@@ -82,7 +82,7 @@ impl<'a> Bench<'a> {
                     }
                 }
             }
-            report.commits(name, clients, &rows)?;
+            report.commits(name, clients, self.options.runs, &rows)?;
         }
         Ok(())
     }

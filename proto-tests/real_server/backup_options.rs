@@ -169,7 +169,12 @@ fn the_label_is_what_was_given_and_barmans_words_are_accepted() {
 
 /// Holds the receiver's lock and does nothing for it, as a receiver that hangs.
 pub fn hung_receiver(tapster: &Tapster) -> std::process::Child {
-    let lock = tapster.server("main").with_file_name(".main-receive-wal.lock");
+    hold_lock(tapster, "receive-wal")
+}
+
+/// Holds a lock of the server until its standard input is closed.
+pub fn hold_lock(tapster: &Tapster, name: &str) -> std::process::Child {
+    let lock = tapster.server("main").with_file_name(format!(".main-{name}.lock"));
     let mut holder = scratch::command("flock");
     holder.arg("-x").arg(&lock).args(["sh", "-c", "echo held; read -r _"]);
     let mut child =

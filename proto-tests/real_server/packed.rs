@@ -4,8 +4,11 @@
 //! that takes packed bytes for WAL: each of them is found only when the archive is needed.
 
 use std::fs;
+use std::time::Duration;
 
+use super::backup_options::hold_lock;
 use super::receiving::wait_for_free_slot;
+use super::scratch::wait_until;
 use super::tables::assert_same_tables;
 use super::{Cluster, Tapster};
 
@@ -93,4 +96,42 @@ fn a_compression_that_cannot_be_written_is_refused_with_the_choices() {
         assert!(refused.stderr.contains(word), "{refused}");
         assert!(refused.stderr.contains("zstd, lz4, gzip or none"), "{refused}");
     }
+}
+
+#[test]
+fn segments_that_pile_up_are_the_servers_own_all_the_same_and_the_log_says_it_once() {
+    let cluster = Cluster::builder(17).segment_mib(1).setting("wal_keep_size", "1GB").start();
+    let tapster = Tapster::of(&cluster);
+    let plain = Tapster::server_options(&cluster);
+    tapster.write_server("main", &format!("{plain}compression = zstd\n"));
+    tapster.ok(&["receive-wal", "--create-slot", "main"]);
+    cluster.sql("CREATE TABLE t (n int, a text)");
+    let mut receiver = tapster.spawn(&["receive-wal", "main"]);
+    receiver.wait_until_streaming(&cluster);
+    for _ in 0..2 {
+        let mut holder = hold_lock(&tapster, "archive-wal");
+        // More than four threads can have in hand.
+        let segments: Vec<String> = (0..10)
+            .map(|_| {
+                cluster.sql("INSERT INTO t SELECT n, md5(n::text) FROM generate_series(1, 2000) n");
+                cluster.switch_wal()
+            })
+            .collect();
+        let newest = tapster.server("main").join("streaming").join(&segments[9]);
+        let is_there = || newest.exists().then_some(());
+        wait_until("the last segment", Duration::from_secs(60), is_there, || receiver.output());
+        drop(holder.stdin.take());
+        holder.wait().expect("it ends");
+        tapster.wait_for_archived("main", &segments);
+        for name in &segments {
+            let server = fs::read(cluster.pg_wal().join(name)).expect("it is kept");
+            assert!(fetched(&tapster, name) == server, "{name} is not the server's own");
+            assert_eq!(word_of(&tapster, name), "zstd");
+        }
+    }
+    receiver.wait_for_log(&tapster, "segments pile up");
+    assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
+    let log = fs::read_to_string(tapster.path().join("tapster.log")).unwrap_or_default();
+    let said = log + &receiver.output();
+    assert_eq!(said.matches("segments pile up").count(), 1, "{said}");
 }

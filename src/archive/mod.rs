@@ -40,7 +40,7 @@ pub struct ArchiveSettings {
     /// Whether the file of a segment that was packed is left to the receiver as its next spare.
     pub recycle: bool,
     /// Whether segments that pile up are packed [faster][Packing::hurried] until the pile is
-    /// gone: unpacked they take several times their room from the disk.
+    /// gone: unpacked they take twice their room from the disk.
     pub keep_pace: bool,
 }
 

@@ -63,11 +63,12 @@ impl Archiver {
         let settings = self.settings;
         let (Some(usual), true) = (settings.packing, settings.keep_pace) else { return settings };
         let before = self.pile.times();
-        if !self.pile.look(names.len(), settings.threads) || usual.hurried() == usual {
+        let waiting = names.iter().filter(|name| matches!(name, WalFileName::Segment(_))).count();
+        if !self.pile.look(waiting, settings.threads) || usual.hurried() == usual {
             return settings;
         }
         if self.pile.times() > before {
-            let (server, waiting) = (self.layout.server(), names.len());
+            let server = self.layout.server();
             let what = "segments pile up: packed faster, and larger, until the pile is gone";
             match before {
                 0 => info!(%server, waiting, "{what}; said once"),
@@ -148,6 +149,7 @@ impl Archiver {
         settings: ArchiveSettings,
     ) -> Result<Swept, ArchiveError> {
         let mut swept = Swept::default();
+        let (mut late, files) = (0, names.len());
         let mut names = names.into_iter();
         loop {
             while under_way.0.len() < settings.threads * IN_HAND
@@ -160,10 +162,16 @@ impl Archiver {
                 }
                 under_way.0.push_back((job, outcome));
             }
-            let Some((job, outcome)) = under_way.0.pop_front() else { return Ok(swept) };
+            let Some((job, outcome)) = under_way.0.pop_front() else {
+                self.pile.learn(late, files);
+                return Ok(swept);
+            };
+            let ready = outcome.try_recv().or_else(|_| {
+                late += 1;
+                outcome.recv()
+            });
             // A thread that ended without an answer has said why by itself.
-            let ready =
-                outcome.recv().unwrap_or_else(|_| prepare(self.disk.as_ref(), &settings, &job));
+            let ready = ready.unwrap_or_else(|_| prepare(self.disk.as_ref(), &settings, &job));
             self.finish(&job, ready, &mut swept)?;
         }
     }

@@ -228,8 +228,8 @@ impl<W: Write> std::fmt::Debug for Encoder<W> {
 
 /// As fast as LZ4, and smaller: measured on WAL, with the two settings below.
 const HURRIED_LEVEL: i32 = -3;
-/// A window of one block of 128 KiB never lies in two pieces of the encoder's buffer, which would
-/// cost a tenth of its time.
+/// A whole block of 128 KiB then looks only into itself, and never into two pieces of the encoder's
+/// buffer, which would cost a tenth of its time. Blocks that the encoder splits still may.
 const HURRIED_WINDOW_LOG: u32 = 17;
 /// Shorter matches, in bytes, save less than they cost.
 const HURRIED_MATCH: u32 = 7;

@@ -80,16 +80,16 @@ fn what_is_written_is_told_by_its_first_bytes_and_comes_back_whole() {
 fn what_was_packed_in_a_hurry_is_one_frame_with_a_check_value_like_every_other() {
     let bytes = sample(3 << 20);
     let packed = pack_with(packing("zstd").hurried(), &bytes);
-    assert_ne!(packed, pack("zstd", &bytes));
     assert!(packed.len() < bytes.len() / 2);
+    // RFC 8878, 3.1.1.1: flags, and a window of 128 KiB.
+    assert_eq!((packed[4] & 0b100, packed[5]), (0b100, (17 - 10) << 3));
+    let size = zstd::zstd_safe::get_frame_content_size(&packed).expect("a header");
+    assert_eq!(size, Some(bytes.len() as u64));
     // Barman reads the first frame of a file, and nothing behind it.
     let mut one = zstd::Decoder::new(&packed[..]).expect("a frame").single_frame();
     let mut first = Vec::new();
     one.read_to_end(&mut first).expect("whole");
     assert!(first == bytes);
-    let mut damaged = packed.clone();
-    *damaged.last_mut().expect("a check value") ^= 1;
-    assert!(unpack(&damaged).is_err());
 }
 
 #[test]

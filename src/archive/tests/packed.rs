@@ -138,7 +138,7 @@ fn a_pile_is_packed_faster_until_it_is_gone_and_only_beside_a_receiver_with_a_fr
         let disk = disk();
         let mut archiver = archiver(&disk, settings);
         let mut next = 0;
-        [1, 4, 5, 2].map(|count| {
+        [1, 5, 2].map(|count| {
             let names: Vec<String> = (next..next + count).map(name).collect();
             next += count;
             for name in &names {
@@ -156,12 +156,12 @@ fn a_pile_is_packed_faster_until_it_is_gone_and_only_beside_a_receiver_with_a_fr
     let (small, fast) = (packed(packing), packed(packing.hurried()));
     assert!(small.len() < fast.len());
     let beside = ArchiveSettings { keep_pace: true, ..usual };
-    assert!(stored_as(beside) == [&small, &small, &fast, &small].map(Vec::clone));
-    assert!(stored_as(usual) == [&small, &small, &small, &small].map(Vec::clone));
+    assert!(stored_as(beside) == [&small, &fast, &small].map(Vec::clone));
+    assert!(stored_as(usual) == [&small, &small, &small].map(Vec::clone));
     let level = Some(CompressionLevel::Low);
     let chosen = Packing::choose(Some("zstd"), level).expect("written");
     let beside = ArchiveSettings { packing: chosen, ..beside };
-    assert!(stored_as(beside) == [&small, &small, &small, &small].map(Vec::clone));
+    assert!(stored_as(beside) == [&small, &small, &small].map(Vec::clone));
 }
 
 #[test]
