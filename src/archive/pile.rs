@@ -35,7 +35,8 @@ impl Pile {
 
 /// How many segments are handed out for each thread: one that is packed, and one that waits.
 pub(super) const IN_HAND: usize = 2;
-/// Threads that begin together end together: who waits for one of four finds the others done.
+/// One file of so many: threads that begin together end together, and only the first of their files
+/// is waited for.
 const LATE_SHARE: usize = 8;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::pack::temporary;
 use super::pile::IN_HAND;
 use super::place::{Job, Ready, prepare};
 use super::{ArchiveError, ArchiveSettings, Archived, Archiver, Inbox, Swept};
+use crate::codec::Packing;
 use crate::disk::{Disk, LockFile};
 use crate::repository::Lock;
 use crate::wal::WalFileName;
@@ -61,10 +62,13 @@ impl Archiver {
     /// How these files are packed: faster when they pile up beside a receiver.
     fn choose(&mut self, names: &[WalFileName]) -> ArchiveSettings {
         let settings = self.settings;
-        let (Some(usual), true) = (settings.packing, settings.keep_pace) else { return settings };
+        let packing = settings.packing.map(Packing::hurried);
+        if !settings.keep_pace || packing == settings.packing {
+            return settings;
+        }
         let before = self.pile.times();
         let waiting = names.iter().filter(|name| matches!(name, WalFileName::Segment(_))).count();
-        if !self.pile.look(waiting, settings.threads) || usual.hurried() == usual {
+        if !self.pile.look(waiting, settings.threads) {
             return settings;
         }
         if self.pile.times() > before {
@@ -75,7 +79,7 @@ impl Archiver {
                 _ => debug!(%server, waiting, "{what}"),
             }
         }
-        ArchiveSettings { packing: Some(usual.hurried()), ..settings }
+        ArchiveSettings { packing, ..settings }
     }
 
     /// The named files of a directory.
