@@ -118,7 +118,8 @@ impl Report {
         turns: usize,
         rows: &[CommitRow],
     ) -> Outcome<()> {
-        println!("\n{scenario}, {clients} clients: medians of {turns} in turn");
+        let runs = rows.iter().map(|row| row.runs.len()).max().unwrap_or(0);
+        println!("\n{scenario}, {clients} clients: medians of {runs} in turn");
         println!(
             "{:<27} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>8}",
             "",

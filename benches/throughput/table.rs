@@ -162,8 +162,8 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-/// Two contenders that ran in turn: the geometric mean ratio of their pairs of runs, and how sure it is, as
-/// two standard errors in shares of the ratio. `None` without two whole pairs.
+/// Two contenders that ran in turn: the geometric mean ratio of their pairs of runs, and how sure
+/// it is, as two standard errors in shares of the ratio. `None` without two whole pairs.
 pub fn pairs(mine: &[f64], its: &[f64]) -> Option<(f64, f64)> {
     let count = mine.len() as f64;
     let logs: Vec<f64> = mine.iter().zip(its).map(|(mine, its)| (mine / its).ln()).collect();
