@@ -209,8 +209,7 @@ pub fn section(servers: &[&FakeServer]) -> String {
 /// Output and log of a repository's programs, with no secret and no panic in it.
 #[track_caller]
 pub fn said(tapster: &Tapster, output: &str) -> String {
-    let log = fs::read_to_string(tapster.path().join("tapster.log")).unwrap_or_default();
-    let all = format!("{output}{log}");
+    let all = format!("{output}{}", tapster.log());
     assert!(!all.contains(SECRET), "the password is said: {all}");
     assert!(!all.contains("panicked"), "{all}");
     all

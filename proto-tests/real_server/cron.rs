@@ -46,17 +46,13 @@ impl Drop for Started<'_> {
     }
 }
 
-fn log(tapster: &Tapster) -> String {
-    fs::read_to_string(tapster.path().join("tapster.log")).unwrap_or_default()
-}
-
 fn wait_until_streaming(cluster: &Cluster, tapster: &Tapster) {
     let question = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
     wait_until(
         "a receiver that streams",
         Duration::from_secs(60),
         || (cluster.value(question) != "0").then_some(()),
-        || log(tapster),
+        || tapster.log(),
     );
 }
 
@@ -75,7 +71,7 @@ fn a_killed_receiver_comes_back_in_a_session_of_its_own_and_there_is_never_a_sec
     let stat = fs::read_to_string(format!("/proc/{first}/stat")).expect("it lives");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
     assert_eq!(fields[3], first.to_string(), "it is in somebody else's session: {stat}");
-    assert!(log(&tapster).contains("streaming WAL"), "{}", log(&tapster));
+    assert!(tapster.log().contains("streaming WAL"), "{}", tapster.log());
 
     // Two at once, and again: the receiver that is there is left alone.
     let mut crons = [tapster.spawn(&["cron"]), tapster.spawn(&["cron"])];
@@ -121,8 +117,8 @@ fn a_receiver_that_cannot_start_says_why_in_the_log_and_holds_nobody_up() {
     wait_until(
         "the reason in the log",
         Duration::from_secs(60),
-        || log(&tapster).contains("cannot receive WAL from server main").then_some(()),
-        || log(&tapster),
+        || tapster.log().contains("cannot receive WAL from server main").then_some(()),
+        || tapster.log(),
     );
 }
 
@@ -201,13 +197,13 @@ fn wal_that_the_server_delivers_is_archived_byte_for_byte() {
     assert!(fs::read(&tapster.archived("main")[&next]).expect("archived") == whole);
 
     let gone = || (!delivered(&next)).then_some(());
-    wait_until("the original to go", Duration::from_secs(60), gone, || log(&tapster));
+    wait_until("the original to go", Duration::from_secs(60), gone, || tapster.log());
     let nothing = "Processing xlog segments from file archival for main\n\tno file found\n";
     wait_until(
         "the end of the archiver",
         Duration::from_secs(60),
         || (tapster.ok(&["archive-wal", "main"]).stdout == nothing).then_some(()),
-        || log(&tapster),
+        || tapster.log(),
     );
     let all = tapster.refused(&["archive-wal", "all"]);
     let first = all.stderr.lines().next();

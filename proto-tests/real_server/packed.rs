@@ -120,7 +120,7 @@ fn segments_that_pile_up_are_the_servers_own_all_the_same_and_the_log_says_it_on
         let newest = tapster.server("main").join("streaming").join(&segments[9]);
         let is_there = || newest.exists().then_some(());
         wait_until("the last segment", Duration::from_secs(60), is_there, || receiver.output());
-        drop(holder.stdin.take());
+        // Which closes its standard input first.
         holder.wait().expect("it ends");
         tapster.wait_for_archived("main", &segments);
         for name in &segments {
@@ -131,7 +131,6 @@ fn segments_that_pile_up_are_the_servers_own_all_the_same_and_the_log_says_it_on
     }
     receiver.wait_for_log(&tapster, "segments pile up");
     assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
-    let log = fs::read_to_string(tapster.path().join("tapster.log")).unwrap_or_default();
-    let said = log + &receiver.output();
+    let said = tapster.log() + &receiver.output();
     assert_eq!(said.matches("segments pile up").count(), 1, "{said}");
 }

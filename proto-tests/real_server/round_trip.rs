@@ -133,7 +133,7 @@ crate::on_every_version! {
         assert_same_tables(&at_end, &restored.checksums());
 
         assert_eq!(receiver.interrupt(), 0, "{}", receiver.output());
-        let log = fs::read_to_string(tapster.path().join("tapster.log")).unwrap_or_default();
+        let log = tapster.log();
         assert!(!log.contains(PASSWORD) && !receiver.output().contains(PASSWORD), "a secret in a log");
     }
 }

@@ -88,6 +88,11 @@ impl Tapster {
         self.scratch.path()
     }
 
+    /// What the log that the configuration names holds so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path().join("tapster.log")).unwrap_or_default()
+    }
+
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.path().join("tapster.conf")
@@ -253,16 +258,12 @@ impl Running {
 
     /// Waits until its output, or the log that its configuration names, holds a text.
     pub fn wait_for_log(&mut self, tapster: &Tapster, text: &str) {
-        let log = tapster.path().join("tapster.log");
         let line = self.line.clone();
         wait_until(
             &format!("{text:?} to be said by {line}"),
             Duration::from_secs(60),
-            || {
-                let said = fs::read_to_string(&log).unwrap_or_default() + &self.output();
-                said.contains(text).then_some(())
-            },
-            || scratch::tail(&log, 30),
+            || (tapster.log() + &self.output()).contains(text).then_some(()),
+            || scratch::tail(&tapster.path().join("tapster.log"), 30),
         );
     }
 
