@@ -191,8 +191,8 @@ fn hostile_members_are_refused_and_nothing_leaves_the_destination() {
         ("a file that is a directory", archive(&[inside("a"), inside("a/b")].concat())),
     ];
     for name in ["../x", "/etc/x", "a/../../x", "./../x"] {
-        let mut bytes = archive(&inside("placeholder-name"));
-        let at = bytes.windows(16).position(|part| part == b"placeholder-name").expect("there");
+        let mut bytes = archive(&inside("name-to-be-given"));
+        let at = bytes.windows(16).position(|part| part == b"name-to-be-given").expect("there");
         bytes[at..at + 16].fill(0);
         bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
         let header_at = at;
