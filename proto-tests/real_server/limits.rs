@@ -191,19 +191,31 @@ fn a_backup_for_which_the_limits_are_unknown_is_taken_and_warned_of_whenever_it_
     }
 }
 
-/// Whether the server reads the summary of a truncation after that of what was written behind it:
-/// it takes them as its directory has them.
-fn is_out_of_order(cluster: &Cluster, cut: &str, written: &str) -> bool {
-    let rows = cluster.sql("SELECT start_lsn, end_lsn FROM pg_available_wal_summaries()");
-    let at = |lsn: &str| {
-        let lsn: tapster::wal::Lsn = lsn.parse().expect("a position");
-        rows.iter().position(|row| {
-            let bound = |at: usize| row[at].as_deref().and_then(|text| text.parse().ok());
-            bound(0).is_some_and(|start: tapster::wal::Lsn| start <= lsn)
-                && bound(1).is_some_and(|end: tapster::wal::Lsn| lsn < end)
+/// Whether the server reads the summary of a table's truncation after one of what was written
+/// behind it: it takes them as its directory has them. Which ones these are is asked of them: a
+/// position on the bound of two, like the end of what was flushed, may be found in either.
+fn is_out_of_order(cluster: &Cluster, table: &str) -> bool {
+    let rows = cluster.sql(&format!(
+        "SELECT w.start_lsn, bool_or(c.is_limit_block) FROM \
+             pg_available_wal_summaries() WITH ORDINALITY AS w (tli, start_lsn, end_lsn, at), \
+             LATERAL pg_wal_summary_contents(w.tli, w.start_lsn, w.end_lsn) AS c \
+         WHERE c.relfilenode = pg_relation_filenode('{table}') AND c.relforknumber = 0 \
+             AND NOT (c.is_limit_block AND c.relblocknumber = 0) \
+         GROUP BY w.at, w.start_lsn ORDER BY w.at"
+    ));
+    let summaries: Vec<(tapster::wal::Lsn, bool)> = rows
+        .iter()
+        .map(|row| {
+            let text = |at: usize| row[at].as_deref().expect("never null");
+            (text(0).parse().expect("a position"), text(1) == "t")
         })
-    };
-    at(cut).expect("summarized") > at(written).expect("summarized")
+        .collect();
+    let cut = summaries.iter().position(|(_, is_cut)| *is_cut).expect("it was cut off");
+    let (cut_at, _) = summaries[cut];
+    let behind = |(at, _): &(tapster::wal::Lsn, bool)| *at > cut_at;
+    assert_eq!(summaries.iter().filter(|(_, is_cut)| *is_cut).count(), 1, "once");
+    assert!(summaries.iter().any(behind), "written behind it");
+    summaries[..cut].iter().any(behind)
 }
 
 /// A server reads its summaries in the order of their directory. A truncation that it reads after
@@ -219,13 +231,11 @@ fn an_increment_that_lacks_what_was_written_behind_a_truncation_is_no_backup() {
             create(&cluster, &table, "");
             tapster.ok(&["backup", "main"]);
             shrink(&cluster, &table);
-            let cut = cluster.flushed_lsn();
             cluster.sql("CHECKPOINT");
             cluster.sql(&format!("INSERT INTO {table} {}", rows(40_001, 42_000, 'z')));
-            let written = cluster.flushed_lsn();
             cluster.sql("CHECKPOINT");
             let taken = tapster.run(&INCREMENTAL);
-            let is_out_of_order = is_out_of_order(&cluster, &cut, &written);
+            let is_out_of_order = is_out_of_order(&cluster, &table);
             met[usize::from(is_out_of_order)] = true;
             if is_out_of_order {
                 assert_eq!(taken.code, 1, "it lacks rows: {taken}");
