@@ -91,7 +91,7 @@ impl<'a> Bench<'a> {
     fn measure(&self, contender: &Contender, load: &Load<'_>, sql: &Sql) -> Outcome<Commits> {
         // What an earlier run has written is not this contender's to receive.
         sql.run("CHECKPOINT")?;
-        let folder = self.site.settled(&[], 256 << 20)?;
+        let folder = self.site.settled(&[], load.memory(self.options.seconds))?;
         self.site.make_slot(sql, &format!("pg_create_physical_replication_slot('{RUN}', true)"))?;
         // Before it connects: a receiver asks then whether commits wait for it.
         wait_for_standby(sql, STANDBY)?;
@@ -111,7 +111,7 @@ impl<'a> Bench<'a> {
         // A contender that failed may have left its name there.
         wait_for_standby(sql, "")?;
         sql.run("CHECKPOINT")?;
-        let folder = self.site.settled(&[], 256 << 20)?;
+        let folder = self.site.settled(&[], load.memory(self.options.seconds))?;
         load.run(None, self.site, &folder, self.options.seconds)
     }
 }
@@ -167,6 +167,14 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
+    /// So many bytes of memory may be used for the first time in a run. A bulk load writes up to
+    /// 200 MB/s of WAL, as much of the table, and both are in the page cache; a receiver's files
+    /// may be, too.
+    fn memory(&self, seconds: u32) -> u64 {
+        let each_second = if self.bulk { 512 << 20 } else { 0 };
+        (256 << 20) + u64::from(WARM_UP + seconds) * each_second
+    }
+
     fn run(
         &self,
         running: Option<&Running>,
