@@ -17,6 +17,7 @@ pub mod conninfo;
 pub mod config;
 
 // The doors to the outside.
+pub mod sys;
 pub mod disk;
 pub mod net;
 pub mod service;

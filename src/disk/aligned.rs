@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::sys;
+use crate::sys;
 
 /// What the offset, the length and the memory of a direct write are multiples of: the largest
 /// logical block of disks in use, and the page of the machines that we run on. Source:

@@ -9,7 +9,6 @@ mod error;
 pub mod lock;
 mod model;
 mod real;
-mod sys;
 mod watch;
 
 use std::ffi::OsString;

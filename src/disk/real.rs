@@ -13,8 +13,9 @@ use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestam
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{
-    DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, FileSystemWatch, sys, watch,
+    DirectoryEntry, Disk, DiskError, DiskFile, FileKind, FileStat, FileSystemWatch, watch,
 };
+use crate::sys;
 
 /// The file systems of this machine.
 #[derive(Clone, Copy, Debug, Default)]

@@ -47,6 +47,8 @@ pub enum Event<'a> {
     DiskFull,
     /// There is room again.
     DiskHasRoom,
+    /// A bulk load goes on, and the system does not let commits come first at the processor.
+    NotFirst(io::Error),
 }
 
 /// What ended a stream that had not come to its end.
@@ -149,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
                 self.feedback.handle_heard(now);
             }
             listening = has_room;
-            if self.go_the_short_way(shutdown).await? {
+            if self.go_the_short_way(shutdown, observe).await? {
                 continue;
             }
             match self.turn(listening, shutdown).await {

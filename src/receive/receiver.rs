@@ -1,7 +1,7 @@
 //! Receives over one connection, from timeline to timeline.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use tracing::{error, info, warn};
 
@@ -41,6 +41,12 @@ pub struct Receiver {
     /// files can find, which stops before a record that is not whole.
     pub known: Option<LocalEnd>,
 }
+
+/// What lets the kernel allow it, where it is the kernel that refuses.
+const ALLOW_NICE: &str =
+    "LimitNICE=-10 in the systemd unit allows it, and so does the capability CAP_SYS_NICE";
+/// Whether it was said that commits do not come first at the processor.
+static SAID: Once = Once::new();
 
 /// Where reception ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,7 +92,8 @@ impl Receiver {
             };
             let server = self.server.clone();
             let directory = self.target.directory.clone();
-            let mut observe = |event: Event<'_>| match event {
+            let mut observe = |event: Event<'_>| {
+                match event {
                 Event::Started => info!(%server, %timeline, position = %start, "streaming WAL"),
                 Event::Notice(notice) => info!(%server, "server says: {notice}"),
                 Event::DiskFull => error!(
@@ -94,6 +101,12 @@ impl Receiver {
                     "no room for WAL: reception waits, the server keeps what comes; make room"
                 ),
                 Event::DiskHasRoom => info!(%server, "there is room again: reception goes on"),
+                Event::NotFirst(refusal) => SAID.call_once(|| info!(
+                    %server, %refusal,
+                    "a bulk load goes on, and the system refuses the thread that commits wait for \
+                     a lower nice value: they may wait for a processor. {ALLOW_NICE}; said once"
+                )),
+            }
             };
             let outcome = stream(session, &request, &self.target, shutdown, &mut observe).await;
             self.floor = outcome.floor;

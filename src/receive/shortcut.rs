@@ -5,9 +5,12 @@
 //! came is durable; and takes it back from the counter, where it lies during each call to the
 //! disk, when the disk does not answer: requests of the server never wait for it.
 
+mod bulk;
 mod errand;
+mod priority;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,7 @@ use tokio::time::timeout;
 
 use super::feedback::Feedback;
 use super::queue::Job;
-use super::reader::{Farewell, Fault, Reader};
+use super::reader::{Event, Farewell, Fault, Reader};
 use super::target::Synchronous;
 use crate::net::{Lend, Lent};
 use crate::service::{Shutdown, Urgency};
@@ -54,6 +57,9 @@ pub(super) struct Counter {
     back: Notify,
     /// The reader wants it back.
     recalled: AtomicBool,
+    /// Why the writer may not come first at the processor, as the system numbers errors; 0 when
+    /// there is nothing to tell.
+    refusal: AtomicI32,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +125,17 @@ impl Counter {
     fn is_recalled(&self) -> bool {
         self.recalled.load(Ordering::Acquire)
     }
+
+    /// The writer may not come first at the processor: for the reader to say.
+    fn refused(&self, refusal: &io::Error) {
+        self.refusal.store(refusal.raw_os_error().unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Told once.
+    fn take_refusal(&self) -> Option<io::Error> {
+        let refusal = self.refusal.swap(0, Ordering::Relaxed);
+        (refusal != 0).then(|| io::Error::from_raw_os_error(refusal))
+    }
 }
 
 /// The reader's side.
@@ -148,7 +165,11 @@ impl Shortcut {
 impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
     /// Lends the conversation if this is the time for it, and waits until it is back. Whether it
     /// was away.
-    pub(super) async fn go_the_short_way(&mut self, shutdown: &Shutdown) -> Result<bool, Fault> {
+    pub(super) async fn go_the_short_way(
+        &mut self,
+        shutdown: &Shutdown,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<bool, Fault> {
         if !self.may_lend(shutdown) || !self.lend()? {
             return Ok(false);
         }
@@ -157,7 +178,11 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Reader<'_, S> {
         loop {
             let ending = shutdown.requested() || self.positions.has_ended();
             let patience = if ending { Duration::ZERO } else { PATIENCE };
-            if let Some(conversation) = counter.reclaim(patience) {
+            let reclaimed = counter.reclaim(patience);
+            if let Some(refusal) = counter.take_refusal() {
+                observe(Event::NotFirst(refusal));
+            }
+            if let Some(conversation) = reclaimed {
                 return self.take_back(*conversation).map(|()| true);
             }
             if self.positions.has_ended() {

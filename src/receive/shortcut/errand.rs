@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::bulk::Bulk;
+use super::priority::Priority;
 use super::{Conversation, Counter, Found, PATIENCE};
 use crate::disk::DiskError;
 use crate::net::is_no_fault;
@@ -30,39 +32,6 @@ enum Heard {
     Part,
     /// So much that there is more, for all we know.
     Long,
-}
-
-/// Tells a bulk load that keeps the disk busy. What a fast disk makes durable in no time is
-/// better left to one thread: each one more has to be woken up.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bulk {
-    /// Gatherings in a row that ended because they were large enough.
-    large: u32,
-    /// What it took to make them durable.
-    flushing: Duration,
-}
-
-impl Bulk {
-    fn gathered(&mut self, heard: Heard) {
-        self.large = if heard == Heard::Long { self.large + 1 } else { 0 };
-        if self.large == 0 {
-            self.flushing = Duration::ZERO;
-        } else if self.large == WINDOW {
-            // What the disk did long ago says little.
-            (self.large, self.flushing) = (WINDOW / 2, self.flushing / 2);
-        }
-    }
-
-    fn flushed(&mut self, took: Duration) {
-        if self.large > 0 {
-            self.flushing += took;
-        }
-    }
-
-    /// Whether reading and writing at the same time is better now.
-    fn is_on(&self) -> bool {
-        self.large > BULK && self.flushing > SHORT_FLUSH * (self.large - 1)
-    }
 }
 
 /// How long the rest of a message is waited for before the first part is made durable.
@@ -174,6 +143,7 @@ impl Writer {
     ) -> Result<(), DiskError> {
         let mut scratch = vec![0; READ_BYTES];
         let (mut bulk, mut rest) = (Bulk::default(), Rest::default());
+        let mut priority = Priority::default();
         let mut heard_at = Instant::now();
         let mut shown_at = heard_at;
         loop {
@@ -185,11 +155,14 @@ impl Writer {
             if self.batch().left() > 0 {
                 heard_at = Instant::now();
                 if let ControlFlow::Continue(heard) = listened {
-                    bulk.gathered(heard);
+                    bulk.gathered(heard == Heard::Long);
                 }
-                if listened.is_break() || bulk.is_on() {
+                if listened.is_break() || bulk.keeps_the_disk_busy() {
                     counter.give_back(conversation);
                     return self.make_durable(queue).map(drop);
+                }
+                if let Err(refusal) = priority.set(bulk.goes_on()) {
+                    counter.refused(&refusal);
                 }
                 counter.lay_down(conversation);
                 bulk.flushed(self.make_durable(queue)?);
@@ -246,12 +219,6 @@ const READ_BYTES: usize = 256 << 10;
 const LONG_READ: usize = 64 << 10;
 /// What is made durable at once, as long as there is more.
 const GATHER: u64 = 256 << 10;
-/// So many large gatherings in a row are a bulk load: full pages behind a checkpoint are not.
-const BULK: u32 = 4;
-/// Over so many of them at most the flushes are averaged.
-const WINDOW: u32 = 32;
-/// A flush that keeps no stream waiting.
-const SHORT_FLUSH: Duration = Duration::from_millis(1);
 /// A server writes a message in one go; one that does not is not to delay commits.
 const REST: Duration = Duration::from_millis(5);
 /// A server that has been quiet for so long needs no thread that waits for it.
@@ -353,30 +320,5 @@ mod tests {
         assert!(rest.is_worth_waiting_for(true, at(6)) && rest.is_worth_waiting_for(true, at(10)));
         assert!(!rest.is_worth_waiting_for(true, at(11)), "it drips");
         assert!(rest.is_worth_waiting_for(true, at(11)));
-    }
-
-    #[test]
-    fn a_bulk_load_is_on_when_it_keeps_coming_and_its_flushes_take_their_time() {
-        let is_on_after = |gatherings: &[(Heard, Duration)]| {
-            let mut bulk = Bulk::default();
-            gatherings.iter().any(|(heard, flush)| {
-                bulk.gathered(*heard);
-                let is_on = bulk.is_on();
-                bulk.flushed(*flush);
-                is_on
-            })
-        };
-        let (slow, fast) = (SHORT_FLUSH * 2, SHORT_FLUSH / 2);
-        assert!(is_on_after(&[(Heard::Long, slow); 5]));
-        assert!(!is_on_after(&[(Heard::Long, slow); 4]), "full pages behind a checkpoint");
-        assert!(!is_on_after(&[(Heard::Long, fast); 100]), "a fast disk");
-        let mut group = [(Heard::Long, slow); 4];
-        group[3].0 = Heard::Little;
-        assert!(!is_on_after(&group.repeat(10)), "groups of commits");
-        let fast_now = [&group.repeat(10)[..], &[(Heard::Long, fast); 10]].concat();
-        assert!(!is_on_after(&fast_now), "the slow flushes were others'");
-        let slow_now =
-            [[(Heard::Long, fast); 1000].as_slice(), &[(Heard::Long, slow); 40]].concat();
-        assert!(is_on_after(&slow_now), "a disk that was fast for long");
     }
 }

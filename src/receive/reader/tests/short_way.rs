@@ -1,6 +1,7 @@
 //! A conversation that the writer's thread leads.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -18,6 +19,8 @@ struct Scene {
     server: UnixStream,
     counter: Arc<Counter>,
     synchronous: Synchronous,
+    /// Whether the system was said to refuse that the writer's thread comes first.
+    refused: Arc<AtomicBool>,
     lever: tokio::sync::watch::Sender<Urgency>,
     /// Until where WAL was sent.
     at: u64,
@@ -36,11 +39,20 @@ impl Scene {
         let (lever, shutdown) = Shutdown::manual();
         let ours = ours.into_std().expect("a socket");
         // Readers live in one thread, as in the program.
+        let name = format!("writer {seed}");
+        let refused = Arc::new(AtomicBool::new(false));
+        let refusal = Arc::clone(&refused);
         let ended = spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(receive(target, ours, shortcut, shutdown))
+            runtime.expect("a runtime").block_on(receive(
+                target,
+                ours,
+                (shortcut, shutdown),
+                (name, refusal),
+            ))
         });
-        let mut scene = Scene { disk, server, counter, synchronous, lever, at: START, ended };
+        let mut scene =
+            Scene { disk, server, counter, synchronous, refused, lever, at: START, ended };
         scene.send(&COPY_BOTH).await;
         scene
     }
@@ -107,8 +119,8 @@ fn size() -> SegmentSize {
 async fn receive(
     target: Target,
     socket: std::os::unix::net::UnixStream,
-    shortcut: Shortcut,
-    shutdown: Shutdown,
+    (shortcut, shutdown): (Shortcut, Shutdown),
+    (name, refused): (String, Arc<AtomicBool>),
 ) -> Result<End, String> {
     let writer = Writer::open(target, Timeline::FIRST, Lsn(START)).expect("opened");
     let mut socket = Stream::Unix(UnixStream::from_std(socket).expect("a socket"));
@@ -116,8 +128,14 @@ async fn receive(
     let (mut reader, receiver) = reader(&mut socket, &mut input, Lsn(START));
     reader.positions = writer.positions();
     reader.shortcut = Some(shortcut);
-    let thread = std::thread::spawn(move || writer.run(receiver));
-    let ended = reader.run(&shutdown, &mut |_| {}).await.map_err(|fault| format!("{fault:?}"));
+    let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(receiver));
+    let thread = thread.expect("a thread");
+    let mut observe = |event: Event<'_>| {
+        if matches!(event, Event::NotFirst(_)) {
+            refused.store(true, Ordering::Release);
+        }
+    };
+    let ended = reader.run(&shutdown, &mut observe).await.map_err(|fault| format!("{fault:?}"));
     drop(reader);
     thread.join().expect("no panic").map_err(|error| error.to_string())?;
     ended
@@ -217,6 +235,51 @@ async fn a_change_of_mind_brings_the_conversation_back_and_a_bulk_load_loses_not
     scene.durable().await;
     scene.lever.send_replace(Urgency::Now);
     scene.end().await.expect("left");
+}
+
+/// Nice value and policy of the only thread of this name: fields 19 and 41 of `proc_pid_stat(5)`.
+fn place_of(thread: &str) -> (i32, i32) {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux tells").flatten();
+    let mut stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let stat = stats.find(|stat| stat.contains(&format!("({thread})"))).expect("a thread");
+    // Behind the name the third field comes first.
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let number = |field: usize| fields[field - 3].parse().expect("a number");
+    (number(19), number(41))
+}
+
+#[tokio::test]
+async fn while_a_bulk_load_goes_on_the_thread_that_commits_wait_for_comes_first() {
+    let mut scene = Scene::begin(9).await;
+    scene.lent().await;
+    let before = place_of("writer 9");
+    if before.0 <= -10 || before.1 != 0 {
+        // Somebody has given the tests a place that is left alone.
+        return;
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let first = loop {
+        // Each time anew: a model disk that took too long brings the conversation back.
+        scene.lent().await;
+        let flood = 0..16;
+        let pieces = flood.flat_map(|at| frames(scene.at + (at << 17), 1 << 17, 0));
+        let flood: Vec<u8> = pieces.collect();
+        scene.at += 16 << 17;
+        scene.send(&flood).await;
+        scene.durable().await;
+        let now = place_of("writer 9");
+        if now < before || scene.refused.load(Ordering::Acquire) {
+            break now;
+        }
+        assert!(Instant::now() < deadline, "it neither comes first nor is refused to");
+    };
+    assert!(first < before || scene.refused.load(Ordering::Acquire));
+    while place_of("writer 9") != before {
+        assert!(Instant::now() < deadline, "commits come one by one, and it still comes first");
+        scene.commit(300, 0).await;
+        scene.durable().await;
+    }
 }
 
 #[tokio::test]
