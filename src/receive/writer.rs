@@ -5,11 +5,14 @@
 //! flushed after the bytes before it and the names that lead to them are. An error ends the
 //! writer: nothing that was not published may be believed afterwards.
 
+mod filled;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::filled::Filled;
 use super::batch::Batch;
 use super::inspection::Handover;
 use super::meters::Meters;
@@ -17,7 +20,7 @@ use super::positions::{Positions, Progress};
 use super::queue::{Finished, Job, Piece, Pins, QueueReceiver, Queued, Wait};
 use super::resume;
 use super::segment::{Blocks, OpenSegment, PastCache};
-use super::spare::{Filling, Order, Preparation, Spares};
+use super::spare::{Filling, Preparation, Spares};
 use super::target::{Synchronous, Target, WhenFull};
 use crate::disk::DiskError;
 use crate::wal::{Lsn, SegmentName, Timeline};
@@ -38,12 +41,7 @@ pub struct Writer {
     /// The memory of the batch.
     pins: Option<Pins>,
     blocks: Blocks,
-    /// How spares are made.
-    order: Order,
-    /// When the segment before the current one was complete.
-    completed_at: Option<Instant>,
-    /// How often it was flushed since.
-    flushes: u32,
+    filled: Filled,
 }
 
 impl Writer {
@@ -72,9 +70,7 @@ impl Writer {
             batch: Batch::new(),
             pins: None,
             blocks: Blocks::new(if target.direct { BUFFER_BYTES } else { 0 }),
-            order: Order { filling, within: FIRST },
-            completed_at: None,
-            flushes: 0,
+            filled: Filled::new(filling),
             target,
         })
     }
@@ -260,7 +256,9 @@ impl Writer {
             };
             let commits_wait = self.target.synchronous.get();
             let past_cache = if commits_wait { PastCache::All } else { PastCache::Long };
+            let begun = Instant::now();
             let result = segment.append(&mut self.batch, past_cache, &mut self.blocks);
+            self.filled.written(begun.elapsed());
             self.position = segment.written();
             self.positions.publish_written(self.position);
             result?;
@@ -283,8 +281,7 @@ impl Writer {
     /// The disk refused. The writer is of no use any more.
     pub fn flush(&mut self) -> Result<(), DiskError> {
         if let Some(segment) = &mut self.segment {
-            flush(segment, &self.target.meters)?;
-            self.flushes += 1;
+            self.filled.flushed(flush(segment, &self.target.meters)?);
         }
         self.positions.publish_flushed(self.position);
         Ok(())
@@ -310,35 +307,19 @@ impl Writer {
             // Full means that a word is already waiting there; closed, that nobody cares.
             let _ = completed.try_send(());
         }
-        self.choose_order();
+        let commits_wait = self.target.synchronous.get();
+        let in_turn = self.target.preparation == Preparation::InTurn;
+        self.filled.completed(Instant::now(), self.target.segment_size, commits_wait, in_turn);
         self.segment = next?;
-        self.spares.prepare(self.order);
+        self.spares.prepare(self.filled.order());
         Ok(())
-    }
-
-    /// How spares are to be made from now on. Zeros are written once more than needed, and pay
-    /// where commits wait for small flushes; in catch-up they would only be in the way.
-    fn choose_order(&mut self) {
-        let now = Instant::now();
-        let since = self.completed_at.replace(now).map(|before| now - before);
-        let flushes = u64::from(std::mem::take(&mut self.flushes));
-        let is_long = flushes * LONG_FLUSH < u64::from(self.target.segment_size.bytes());
-        self.order.filling = match self.target.preparation {
-            _ if !self.target.synchronous.get() => Filling::Reserved,
-            Preparation::Background if is_long => Filling::Reserved,
-            _ => Filling::Zeros,
-        };
-        if let Some(since) = since {
-            // The next one may fill faster than the last one.
-            self.order.within = since.min(SLOW) * 3 / 4;
-        }
     }
 
     /// Opens the segment at `position`, which is its start. Its name is durable.
     fn next_segment(&mut self) -> Result<OpenSegment, DiskError> {
         let segment = self.next_segment_unsynced()?;
         self.target.disk.sync_directory(&self.target.directory)?;
-        self.spares.prepare(self.order);
+        self.spares.prepare(self.filled.order());
         Ok(segment)
     }
 
@@ -361,13 +342,13 @@ impl Writer {
     }
 }
 
-/// Makes everything durable that the segment holds.
-fn flush(segment: &mut OpenSegment, meters: &Meters) -> Result<(), DiskError> {
+/// Makes everything durable that the segment holds, and tells what that took.
+fn flush(segment: &mut OpenSegment, meters: &Meters) -> Result<Duration, DiskError> {
     let begun = Instant::now();
     if segment.flush()? {
         meters.record_flush(begun.elapsed());
     }
-    Ok(())
+    Ok(begun.elapsed())
 }
 
 /// Says that the writer has ended, however it ended.
@@ -383,14 +364,6 @@ impl Drop for PublishEnd {
 const BUFFER_BYTES: usize = 4 << 20;
 /// How long damage may go unseen where little comes.
 pub(super) const UNSEEN_MAX: Duration = Duration::from_millis(100);
-/// Where the flushes of a segment are longer than this on average, zeros cost more than the
-/// changes of the block map that they save: a bulk load. Behind a checkpoint small commits fill
-/// segments as fast, and need them.
-const LONG_FLUSH: u64 = 64 << 10;
-/// In which time the second spare is made: how fast segments fill is not known yet.
-const FIRST: Duration = Duration::from_millis(250);
-/// A spare need not take longer than this, however slowly segments fill.
-const SLOW: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -194,24 +194,36 @@ fn a_disk_that_does_not_answer_is_seen_from_outside_and_a_full_one_that_is_tried
 }
 
 #[test]
-fn the_length_of_flushes_decides_whether_zeros_are_written_for_the_next_segment() {
-    let filling_after = |flush: u64| {
+fn behind_small_flushes_zeros_are_written_and_not_where_a_bulk_load_keeps_the_disk_busy() {
+    let filling_after = |flush: u64, stall: Duration| {
+        let disk = disk(9);
         let target = Target {
             synchronous: Synchronous::new(true),
             preparation: Preparation::Background,
-            ..target(&disk(9), WhenFull::Fail)
+            ..target(&disk, WhenFull::Fail)
         };
         let mut writer = Writer::open(target, Timeline::FIRST, START).expect("opened");
         for at in (START.0..START.0 + SIZE).step_by(flush as usize) {
             writer.push(Lsn(at), wal(Lsn(at), Lsn(at + flush)));
             writer.write_batch().expect("written");
+            if at == START.0 && !stall.is_zero() {
+                disk.hold("sync");
+                let disk = disk.clone();
+                std::thread::spawn(move || {
+                    disk.wait_until_held();
+                    std::thread::sleep(stall);
+                    disk.release();
+                });
+            }
             writer.flush().expect("flushed");
         }
-        writer.order.filling
+        writer.filled.order().filling
     };
-    assert_eq!(filling_after(8 << 10), Filling::Zeros, "commits, however fast they come");
-    assert_eq!(filling_after(32 << 10), Filling::Zeros);
-    assert_eq!(filling_after(128 << 10), Filling::Reserved, "a bulk load");
+    let small = 8 << 10;
+    assert_eq!(filling_after(small, Duration::ZERO), Filling::Zeros);
+    let bulk = 128 << 10;
+    let busy = Duration::from_millis(2 * SIZE / bulk);
+    assert_eq!(filling_after(bulk, busy), Filling::Reserved, "more than a millisecond each");
 }
 
 #[test]
