@@ -103,8 +103,8 @@ impl Receiver {
                 Event::DiskHasRoom => info!(%server, "there is room again: reception goes on"),
                 Event::NotFirst(refusal) => SAID.call_once(|| info!(
                     %server, %refusal,
-                    "a bulk load goes on, and the system refuses the thread that commits wait for \
-                     a lower nice value: they may wait for a processor. {ALLOW_NICE}; said once"
+                    "a bulk load goes on, and commits may wait for a processor: the system refuses a \
+                     lower nice value to the thread that they wait for. {ALLOW_NICE}; said once"
                 )),
             }
             };
