@@ -1,5 +1,6 @@
 //! Receives over one connection, from timeline to timeline.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
@@ -41,12 +42,6 @@ pub struct Receiver {
     /// files can find, which stops before a record that is not whole.
     pub known: Option<LocalEnd>,
 }
-
-/// What lets the kernel allow it, where it is the kernel that refuses.
-const ALLOW_NICE: &str =
-    "LimitNICE=-10 in the systemd unit allows it, and so does the capability CAP_SYS_NICE";
-/// Whether it was said that commits do not come first at the processor.
-static SAID: Once = Once::new();
 
 /// Where reception ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -92,8 +87,7 @@ impl Receiver {
             };
             let server = self.server.clone();
             let directory = self.target.directory.clone();
-            let mut observe = |event: Event<'_>| {
-                match event {
+            let mut observe = |event: Event<'_>| match event {
                 Event::Started => info!(%server, %timeline, position = %start, "streaming WAL"),
                 Event::Notice(notice) => info!(%server, "server says: {notice}"),
                 Event::DiskFull => error!(
@@ -101,12 +95,7 @@ impl Receiver {
                     "no room for WAL: reception waits, the server keeps what comes; make room"
                 ),
                 Event::DiskHasRoom => info!(%server, "there is room again: reception goes on"),
-                Event::NotFirst(refusal) => SAID.call_once(|| info!(
-                    %server, %refusal,
-                    "a bulk load goes on, and commits may wait for a processor: the system refuses a \
-                     lower nice value to the thread that they wait for. {ALLOW_NICE}; said once"
-                )),
-            }
+                Event::NotFirst(refusal) => say_that_commits_wait(&server, &refusal),
             };
             let outcome = stream(session, &request, &self.target, shutdown, &mut observe).await;
             self.floor = outcome.floor;
@@ -266,4 +255,17 @@ pub fn start_inspection(
 fn closed(session: &Walsender) -> ReceiveError {
     let endpoint = session.endpoint().to_owned();
     NetError::Closed { endpoint, waiting_for: "next timeline" }.into()
+}
+
+/// Once in the life of the process: it stays so.
+fn say_that_commits_wait(server: &str, refusal: &io::Error) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        info!(
+            %server, %refusal,
+            "a bulk load goes on, and commits may wait for a processor: the system refuses a lower \
+             nice value to the thread that they wait for. LimitNICE=-10 in the systemd unit allows \
+             it, and so does the capability CAP_SYS_NICE; said once"
+        );
+    });
 }

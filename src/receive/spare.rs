@@ -31,8 +31,8 @@ use crate::disk::{self, Disk, DiskError};
 pub enum Filling {
     /// Space is reserved: cheap, and right when whole segments are flushed at once.
     Reserved,
-    /// Zeros are written: then no flush has to change the file's block map, which makes small
-    /// flushes cheaper.
+    /// Zeros are written: then no flush has to change the file's block map, which makes flushes
+    /// cheaper.
     Zeros,
 }
 

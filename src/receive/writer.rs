@@ -345,10 +345,12 @@ impl Writer {
 /// Makes everything durable that the segment holds, and tells what that took.
 fn flush(segment: &mut OpenSegment, meters: &Meters) -> Result<Duration, DiskError> {
     let begun = Instant::now();
-    if segment.flush()? {
-        meters.record_flush(begun.elapsed());
+    let was_needed = segment.flush()?;
+    let took = begun.elapsed();
+    if was_needed {
+        meters.record_flush(took);
     }
-    Ok(begun.elapsed())
+    Ok(took)
 }
 
 /// Says that the writer has ended, however it ended.
@@ -362,6 +364,8 @@ impl Drop for PublishEnd {
 
 /// One direct write: long enough that the disk is busy nearly all the time.
 const BUFFER_BYTES: usize = 4 << 20;
+/// What a disk takes for a flush, with its write, that has time for more: no stream waits for it.
+pub(super) const SHORT_FLUSH: Duration = Duration::from_millis(1);
 /// How long damage may go unseen where little comes.
 pub(super) const UNSEEN_MAX: Duration = Duration::from_millis(100);
 

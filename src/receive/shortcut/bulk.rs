@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::receive::writer::SHORT_FLUSH;
+
 /// A bulk load, or none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bulk {
@@ -54,8 +56,6 @@ impl Bulk {
 const BULK: u32 = 4;
 /// Over so many of them at most the flushes are averaged.
 const WINDOW: u32 = 32;
-/// A flush that keeps no stream waiting.
-const SHORT_FLUSH: Duration = Duration::from_millis(1);
 /// So many small gatherings in a row are the end of it.
 const CALM: u32 = 256;
 

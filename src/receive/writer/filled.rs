@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::SHORT_FLUSH;
 use crate::receive::spare::{Filling, Order};
 use crate::wal::SegmentSize;
 
@@ -71,8 +72,6 @@ impl Filled {
 /// Flushes that are longer than this on average are those of a bulk load. Behind a checkpoint
 /// small commits fill segments as fast.
 const LONG_FLUSH: u64 = 64 << 10;
-/// What a disk takes for a long flush, with its write, that has time for zeros too.
-const SHORT_FLUSH: Duration = Duration::from_millis(1);
 /// In which time the second spare is made: how fast segments fill is not known yet.
 const FIRST: Duration = Duration::from_millis(250);
 /// A spare need not take longer than this, however slowly segments fill.
